@@ -3,5 +3,7 @@
 pub mod deadline;
 pub mod envelope;
 pub mod job;
+pub mod metrics;
 pub mod outcome;
+pub mod shutdown;
 pub mod topic;
