@@ -6,4 +6,5 @@ pub mod job;
 pub mod metrics;
 pub mod mqtt;
 pub mod outcome;
+pub mod shutdown;
 pub mod topic;
