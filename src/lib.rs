@@ -2,6 +2,9 @@
 
 pub mod deadline;
 pub mod envelope;
+pub mod excerpt;
 pub mod job;
 pub mod outcome;
+pub mod profile;
 pub mod topic;
+pub mod wire;

@@ -1,0 +1,1 @@
+//! The native format: jobs and results as the contract has them.
