@@ -53,15 +53,19 @@ impl Node {
             Value::Boolean(flag) => Self::Literal(flag.to_string()),
             Value::Float(number) if number.is_finite() => Self::Literal(number.to_string()),
             Value::Float(_) | Value::Datetime(_) => {
-                return Err("has a value that JSON does not have; text, a number, true, false, a list or a table is right"
-                    .to_owned());
+                return Err(
+                    "has a value that JSON does not have; text, a number, true, false, a list or a table is right"
+                        .to_owned(),
+                );
             }
             Value::Array(items) => Self::Array(items.iter().map(Self::parse).collect::<Result<_, _>>()?),
             Value::Table(table) => {
                 let spread = match table.get(SPREAD) {
                     None => false,
                     Some(Value::String(text)) if text == "{payload}" => true,
-                    Some(_) => return Err("has the member \"...\" with a value; \"{payload}\" is right there".to_owned()),
+                    Some(_) => {
+                        return Err("has the member \"...\" with a value; \"{payload}\" is right there".to_owned());
+                    }
                 };
                 let members = table.iter().filter(|(name, _)| *name != SPREAD);
                 let members = members.map(|(name, value)| Ok::<_, String>((quoted(name), Self::parse(value)?)));

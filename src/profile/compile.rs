@@ -175,9 +175,11 @@ fn correlate(keys: &mut Keys<'_>, body: Option<&Body>) -> Option<Correlate> {
         "none" => Ok(Correlate::Nothing),
         _ if text.starts_with("json:") => match form {
             Some(form) => Ok(Correlate::Json(json_pointer(text)?, form)),
-            None => Err("matches answers by a member that no request carries; payload = \"json\" with a json table that \
+            None => {
+                Err("matches answers by a member that no request carries; payload = \"json\" with a json table that \
                          has \"{attempt}\" or \"{seq}\" is right"
-                .to_owned()),
+                    .to_owned())
+            }
         },
         _ => Err(format!("is the string {text:?}; \"topic\", \"mqtt5\", \"json:/pointer\" or \"none\" is right")),
     })
@@ -214,8 +216,7 @@ fn judgement(keys: &mut Keys<'_>) -> Judgement {
 
 /// `"json:/error"`, `{of = "json:/status", in = ["ok"]}` or `{of = "code", from = 200, to = 299}`.
 fn predicate(value: &Value) -> Result<Predicate, String> {
-    const RIGHT: &str =
-        "a source like \"json:/error\", {of = \"json:/status\", in = [\"failed\"]} or {of = \"code\", from = 200, to = 299}";
+    const RIGHT: &str = "a source like \"json:/error\", {of = \"json:/status\", in = [\"failed\"]} or {of = \"code\", from = 200, to = 299}";
     let table = match value {
         Value::String(text) => return Ok(Predicate { source: Source::parse(text)?, test: Test::Present }),
         Value::Table(table) => table,

@@ -33,24 +33,42 @@ pub(super) fn contradictions(profile: &Profile) -> Vec<Problem> {
         }
     }
     if p.shared && p.responses.iter().any(Template::is_wide) {
-        say("subscribe", "is \"shared\", but a name in the answer's topic may span several levels; \"device\" is right");
+        say(
+            "subscribe",
+            "is \"shared\", but a name in the answer's topic may span several levels; \"device\" is right",
+        );
     }
     if any(Slot::Inbox) && !learns(p, Slot::Inbox) {
-        say("responses", "has {inbox}, which no request tells the device; {inbox} in topic or json, or response_topic = true, is right");
+        say(
+            "responses",
+            "has {inbox}, which no request tells the device; {inbox} in topic or json, or response_topic = true, is right",
+        );
     }
     match &p.correlate {
         Correlate::Topic if p.responses.is_empty() || p.responses.iter().any(|topic| !numbered(topic)) => {
-            say("responses", "has no {seq} or {attempt} to match answers by; one of them in each topic, or another correlate, is right");
+            say(
+                "responses",
+                "has no {seq} or {attempt} to match answers by; one of them in each topic, or another correlate, is right",
+            );
         }
         Correlate::Topic if !learns(p, Slot::Seq) && !learns(p, Slot::Attempt) => {
-            say("topic", "does not tell the device the {seq} or {attempt} that its answer must carry; it is right in topic or json, or response_topic = true");
+            say(
+                "topic",
+                "does not tell the device the {seq} or {attempt} that its answer must carry; it is right in topic or json, or response_topic = true",
+            );
         }
         Correlate::Nothing => {
             if p.responses.iter().any(|topic| numbered(topic) || topic.has(Slot::Job) || topic.has(Slot::Code)) {
-                say("correlate", "is \"none\", but the answer's topic differs from one answer to the next; \"topic\" is right");
+                say(
+                    "correlate",
+                    "is \"none\", but the answer's topic differs from one answer to the next; \"topic\" is right",
+                );
             }
             if p.in_flight_per_device.is_some_and(|most| most > 1) {
-                say("in_flight_per_device", "is over 1, but correlate is \"none\": two answers could be taken for each other; 1 is right");
+                say(
+                    "in_flight_per_device",
+                    "is over 1, but correlate is \"none\": two answers could be taken for each other; 1 is right",
+                );
             }
         }
         Correlate::Mqtt5 | Correlate::Json(..) if p.responses.is_empty() => {
@@ -59,18 +77,25 @@ pub(super) fn contradictions(profile: &Profile) -> Vec<Problem> {
         _ => {}
     }
     if p.response_topic && (p.responses.len() != 1 || any(Slot::Code)) {
-        say("response_topic", "is true, but it can carry just one topic without {code}; one such topic in responses is right");
+        say(
+            "response_topic",
+            "is true, but it can carry just one topic without {code}; one such topic in responses is right",
+        );
     }
     let judged_by_code = {
         let j = &p.judgement;
-        let predicates = [&j.progress, &j.error, &j.success].into_iter().flatten().map(|Predicate { source, .. }| source);
+        let predicates =
+            [&j.progress, &j.error, &j.success].into_iter().flatten().map(|Predicate { source, .. }| source);
         predicates.chain([&j.error_code, &j.error_message].into_iter().flatten()).any(|source| *source == Source::Code)
     };
     if judged_by_code && !p.responses.iter().all(|response| response.has(Slot::Code)) {
         say("responses", "lacks the {code} by which answers are judged; {code} as a level of each topic is right");
     }
     if p.attempt_bits as usize > EXACT_JSON_BITS && matches!(&p.body, Body::Json(node) if node.has_number()) {
-        say("attempt_bits", "lets {seq} grow past what JSON readers hold exactly; 53 or less is right where \"{seq}\" is a number");
+        say(
+            "attempt_bits",
+            "lets {seq} grow past what JSON readers hold exactly; 53 or less is right where \"{seq}\" is a number",
+        );
     }
     found
 }

@@ -24,7 +24,11 @@ impl<'t> Keys<'t> {
     }
 
     /// The value of a key as `read` understands it; `None`, and a problem noted, where it does not.
-    pub(super) fn read<T>(&mut self, key: &'static str, read: impl FnOnce(&'t Value) -> Result<T, String>) -> Option<T> {
+    pub(super) fn read<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&'t Value) -> Result<T, String>,
+    ) -> Option<T> {
         self.known.push(key);
         match read(self.table.get(key)?) {
             Ok(value) => Some(value),
@@ -105,7 +109,8 @@ impl<'t> Keys<'t> {
 
     /// Everything that was wrong, with each key that nobody asked for.
     pub(super) fn finish(mut self) -> Vec<Problem> {
-        let unknown: Vec<String> = self.table.keys().filter(|key| !self.known.contains(&key.as_str())).cloned().collect();
+        let unknown: Vec<String> =
+            self.table.keys().filter(|key| !self.known.contains(&key.as_str())).cloned().collect();
         self.known.sort_unstable();
         for key in unknown {
             let known = self.known.join(", ");

@@ -17,8 +17,10 @@ impl Presence {
     /// The topic on which this device says that it is there.
     pub fn topic(&self, device: &str) -> Result<TopicName, Invalid> {
         let values = Values { device, command: "", inbox: "", job: "", attempt: 0, expires_at: None };
-        TopicName::new(self.topic.render(&values))
-            .map_err(|problem| Invalid { field: "device", message: format!("no status topic for the device: {problem}") })
+        TopicName::new(self.topic.render(&values)).map_err(|problem| Invalid {
+            field: "device",
+            message: format!("no status topic for the device: {problem}"),
+        })
     }
 
     /// The device whose status topic this is.

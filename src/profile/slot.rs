@@ -30,8 +30,7 @@ pub(super) enum Slot {
 }
 
 /// Which placeholders a request topic takes.
-pub(super) const IN_REQUEST: &[Slot] =
-    &[Slot::Device, Slot::Command, Slot::Inbox, Slot::Seq, Slot::Attempt, Slot::Job];
+pub(super) const IN_REQUEST: &[Slot] = &[Slot::Device, Slot::Command, Slot::Inbox, Slot::Seq, Slot::Attempt, Slot::Job];
 /// Which placeholders an answer topic takes.
 pub(super) const IN_RESPONSE: &[Slot] =
     &[Slot::Device, Slot::Command, Slot::Inbox, Slot::Seq, Slot::Attempt, Slot::Job, Slot::Code];
@@ -155,7 +154,8 @@ impl Text {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once('{') {
-            let (name, after) = after.split_once('}').ok_or_else(|| format!("has a '{{' without its '}}' in {text:?}"))?;
+            let (name, after) =
+                after.split_once('}').ok_or_else(|| format!("has a '{{' without its '}}' in {text:?}"))?;
             if !literal.is_empty() {
                 pieces.push(Piece::Literal(literal.to_owned()));
             }
