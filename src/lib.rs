@@ -2,9 +2,12 @@
 
 pub mod deadline;
 pub mod envelope;
+pub mod excerpt;
 pub mod job;
 pub mod metrics;
 pub mod mqtt;
 pub mod outcome;
 pub mod shutdown;
+pub mod profile;
 pub mod topic;
+pub mod wire;
