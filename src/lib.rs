@@ -6,4 +6,5 @@ pub mod job;
 pub mod metrics;
 pub mod outcome;
 pub mod shutdown;
+pub mod telemetry;
 pub mod topic;
