@@ -9,5 +9,6 @@ pub mod mqtt;
 pub mod outcome;
 pub mod shutdown;
 pub mod profile;
+pub mod telemetry;
 pub mod topic;
 pub mod wire;

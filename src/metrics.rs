@@ -382,6 +382,10 @@ impl Metrics {
     }
 }
 
+// The facade stays in this file; the exporter's tests need a recorder of their own.
+#[cfg(test)]
+pub(crate) use ::metrics::with_local_recorder;
+
 #[cfg(test)]
 mod tests {
     use super::*;
