@@ -1,5 +1,6 @@
 //! Sends commands to devices over MQTT from a task queue, and brings the answers back.
 
+pub mod config;
 pub mod deadline;
 pub mod envelope;
 pub mod job;
