@@ -3,9 +3,18 @@
 pub mod config;
 pub mod deadline;
 pub mod envelope;
+pub mod excerpt;
 pub mod job;
 pub mod metrics;
 pub mod outcome;
 pub mod shutdown;
-pub mod telemetry;
 pub mod topic;
+
+pub mod mqtt;
+pub mod telemetry;
+
+pub mod commander;
+pub mod profile;
+pub mod wire;
+
+pub mod demo;

@@ -2,7 +2,8 @@
 
 use crate::job::Mode;
 use crate::outcome::Status;
-use ::metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+pub use ::metrics::Histogram;
+use ::metrics::{Counter, Gauge, counter, gauge, histogram};
 use std::sync::OnceLock;
 use std::time::Duration;
 
