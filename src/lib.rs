@@ -1,6 +1,7 @@
 //! Sends commands to devices over MQTT from a task queue, and brings the answers back.
 
 pub mod amqp;
+pub mod config;
 pub mod deadline;
 pub mod envelope;
 pub mod excerpt;

@@ -71,7 +71,8 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
             return Err(right());
         }
     }
-    EnvFilter::builder().parse(level).map_err(|_| right())
+    // Nor does that grammar take a space after a comma.
+    EnvFilter::builder().parse(level.replace(' ', "")).map_err(|_| right())
 }
 
 fn subscriber<W>(format: Format, filter: EnvFilter, writer: W, ansi: bool) -> Box<dyn Subscriber + Send + Sync>
