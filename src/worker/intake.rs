@@ -38,6 +38,8 @@ pub(crate) enum What {
     Run { begun: Begun, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
     RunBulk { job: Job, bulk: Bulk, running: Running },
+    /// Say of every device what became of it.
+    AnswerAll { bulk: Bulk, outcome: Box<Outcome>, running: Running },
     /// Wait until its time comes, here or in the broker, and look again.
     Later { not_before: u64 },
     /// Say again what was said before.
@@ -108,7 +110,10 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
     }
     let running = Running { shared: shared.clone(), id: job.id.clone(), done: false };
     match admit(&job, guarantee, delivery.redelivered, now) {
-        Admission::Answer(outcome) => What::Answer(outcome),
+        Admission::Answer(outcome) => match job.targets {
+            Targets::One(_) => What::Answer(outcome),
+            Targets::Many(bulk) => What::AnswerAll { bulk, outcome, running },
+        },
         Admission::Later { not_before } => What::Later { not_before },
         Admission::Run => run(shared, delivery, job, guarantee, running),
     }

@@ -63,7 +63,7 @@ impl Outbox {
         envelope.expiration = None;
         envelope.persistent = true;
         metrics().dead_lettered(reason);
-        match self.channels.publish_routed(&Address::queue(&self.dead_letter_queue), &envelope, WITHIN).await {
+        match self.channels.publish_routed(Address::queue(&*self.dead_letter_queue), envelope, WITHIN).await {
             Ok(Routing::Routed) => delivery.receipt.ack(),
             Ok(Routing::Unroutable) => {
                 tracing::error!(queue = &*self.dead_letter_queue, reason, "the dead-letter queue is gone; the broker's own dead-lettering gets the message");
@@ -85,7 +85,7 @@ impl Outbox {
         if delivery.redelivered {
             return delivery.receipt.requeue();
         }
-        let to = Address::queue(&delivery.queue);
+        let to = Address::queue(&*delivery.queue);
         let sent = tokio::time::timeout(WITHIN, self.publisher.publish(to, delivery.envelope.clone(), true)).await;
         match sent {
             Ok(Ok(confirm)) if confirm.routed => delivery.receipt.ack(),
@@ -94,6 +94,10 @@ impl Outbox {
                 delivery.receipt.requeue();
             }
         }
+    }
+
+    pub(crate) async fn park(&self, delivery: Delivery) {
+        self.dead_letter(delivery, "unserved", "delayed").await;
     }
 
     /// Publishes anything to a queue, confirmed.
