@@ -120,7 +120,7 @@ async fn attempts(
         }
         let end = open.end(times.timeout, times.most).await;
         let facts = open.facts();
-        let known = Circumstances { mode: command.mode, guarantee, facts, expired: is_expired(), sent_before };
+        let known = Circumstances { guarantee, facts, expired: is_expired(), sent_before };
         let answered_at = match &end {
             Some(super::exchange::End::Answered { at, .. }) => *at,
             _ => Instant::now(),
