@@ -1,8 +1,21 @@
 //! Sends commands to devices over MQTT from a task queue, and brings the answers back.
 
+pub mod amqp;
+pub mod config;
 pub mod deadline;
-pub mod demo;
 pub mod envelope;
+pub mod excerpt;
 pub mod job;
+pub mod metrics;
 pub mod outcome;
+pub mod shutdown;
 pub mod topic;
+
+pub mod mqtt;
+pub mod telemetry;
+
+pub mod commander;
+pub mod profile;
+pub mod wire;
+
+pub mod demo;
