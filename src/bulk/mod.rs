@@ -77,7 +77,8 @@ pub async fn run(commander: &Commander, order: Order, report: &impl Report) -> E
                 running.push(one(commander, &command, target, stop.clone(), report));
             }
             // From the plan, not from now: a pause is caught up with, but by no more than a second's worth.
-            next_start = pace.map_or(next_start, |pace| (next_start + pace).max(Instant::now() - Duration::from_secs(1)));
+            next_start =
+                pace.map_or(next_start, |pace| (next_start + pace).max(Instant::now() - Duration::from_secs(1)));
             continue;
         }
         if running.is_empty() && !may_start {
@@ -114,7 +115,13 @@ pub async fn run(commander: &Commander, order: Order, report: &impl Report) -> E
     }
 }
 
-async fn one(commander: &Commander, command: &Command, target: Target, stop: CancellationToken, report: &impl Report) -> One {
+async fn one(
+    commander: &Commander,
+    command: &Command,
+    target: Target,
+    stop: CancellationToken,
+    report: &impl Report,
+) -> One {
     let payload = target.payload.clone().unwrap_or_else(|| command.payload.clone());
     let command = Command { device: target.device.clone(), payload, bulk: true, ..command.clone() };
     let outcome = match commander.begin(command, stop) {

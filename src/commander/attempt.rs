@@ -28,17 +28,12 @@ struct Times {
     most: Duration,
 }
 
-<<<<<<< HEAD
-pub(super) async fn run(inner: &Arc<Inner>, begun: Begun, late: impl FnOnce() -> Option<LateHandler>) -> Result<Outcome, NotStarted> {
-    let Begun { command, turn, stop, began } = begun;
-=======
 pub(super) async fn run(
     inner: &Arc<Inner>,
     begun: Begun,
     late: impl FnOnce() -> Option<LateHandler>,
 ) -> Result<Outcome, NotStarted> {
-    let Begun { command, turn, began } = begun;
->>>>>>> h3
+    let Begun { command, turn, stop, began } = begun;
     let dialect = match inner.dialect(&command.profile) {
         Ok(dialect) => dialect,
         Err(failure) => return Ok(invalid(failure)),

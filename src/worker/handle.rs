@@ -3,8 +3,8 @@
 use super::Shared;
 use super::admission::hold;
 use super::intake::{self, Running, Taken, What};
-use super::settlement::{Happened, Reply, Settle, settle};
 use super::many;
+use super::settlement::{Happened, Reply, Settle, settle};
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
@@ -37,7 +37,11 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                     taken = intake::take(shared, taken.delivery);
                     continue;
                 }
-                None => Done::without_result(if shared.shutdown.soft().is_cancelled() { Happened::NotStarted } else { Happened::TooEarly }),
+                None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
+                    Happened::NotStarted
+                } else {
+                    Happened::TooEarly
+                }),
             },
             What::Join(heard) => match heard.await {
                 Ok(Some(reply)) => Done::repeated(reply, &taken.origin),
@@ -72,7 +76,10 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
             },
             What::AnswerAll { bulk, outcome, running } => {
                 let summary = many::answer_all(shared, taken, bulk, &outcome).await;
-                Done { status: Some(outcome.status), ..Done::with(Happened::Outcome, native::summary(&taken.origin, &summary), Some(running)) }
+                Done {
+                    status: Some(outcome.status),
+                    ..Done::with(Happened::Outcome, native::summary(&taken.origin, &summary), Some(running))
+                }
             }
             What::Later { .. } | What::Join(_) => Done::without_result(Happened::NotStarted),
         }
@@ -118,7 +125,9 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         metrics().stage(Stage::Reply, started.elapsed());
     }
     if let Some(running) = done.running {
-        let certain_no = done.status.is_some_and(|status| matches!(status, Status::Expired | Status::Undeliverable | Status::Invalid));
+        let certain_no = done
+            .status
+            .is_some_and(|status| matches!(status, Status::Expired | Status::Undeliverable | Status::Invalid));
         running.finish(done.result.filter(|_| !certain_no));
     }
     match end {
@@ -149,7 +158,8 @@ pub(super) fn late_handler(shared: &Arc<Shared>, taken: &Taken, device: &Arc<str
     let (outbox, origin, device) = (shared.outbox.clone(), taken.origin.clone(), device.clone());
     let (received, queued) = (taken.delivery.received.instant, taken.queued);
     Some(Box::new(move |outcome: Outcome| {
-        let timing = Timing { queued, waiting: outcome.waiting, device: outcome.device, total: queued + received.elapsed() };
+        let timing =
+            Timing { queued, waiting: outcome.waiting, device: outcome.device, total: queued + received.elapsed() };
         outbox.reply_late(reply_to, native::result(&origin, &device, &outcome, &timing));
     }))
 }

@@ -78,7 +78,8 @@ fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>)
 
 fn take_job(shared: &Arc<Shared>, delivery: Delivery, job: Job) -> Taken {
     let received = delivery.received;
-    let queued = job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
+    let queued =
+        job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
     metrics().stage(Stage::Queued, queued);
     let origin = origin(shared, &delivery, job.id.clone(), job.command.clone());
     let device = match &job.targets {
@@ -98,12 +99,20 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
         return What::Later { not_before };
     }
     let limits = &shared.options.recent;
-    let recall = shared.recent.lock().unwrap_or_else(PoisonError::into_inner).begin(&job.id, digest(delivery), now.instant, limits);
+    let recall = shared.recent.lock().unwrap_or_else(PoisonError::into_inner).begin(
+        &job.id,
+        digest(delivery),
+        now.instant,
+        limits,
+    );
     match recall {
         Recall::Done(reply) => return What::Repeat(reply),
         Recall::Running(heard) => return What::Join(heard),
         Recall::Different => {
-            let message = format!("id: {:?} was used a moment ago for another command; every command has an id of its own", job.id);
+            let message = format!(
+                "id: {:?} was used a moment ago for another command; every command has an id of its own",
+                job.id
+            );
             return What::Answer(Box::new(Outcome::not_sent(Status::Invalid, Failure::new("id_reused", message))));
         }
         Recall::New => {}
@@ -169,7 +178,12 @@ impl Running {
 
     fn end(&self, reply: Option<Reply>) {
         let limits = &self.shared.options.recent;
-        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(&self.id, reply, Instant::now(), limits);
+        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(
+            &self.id,
+            reply,
+            Instant::now(),
+            limits,
+        );
     }
 }
 

@@ -93,12 +93,18 @@ struct Results<'a> {
 impl Report for Results<'_> {
     async fn outcome(&self, device: Arc<str>, outcome: Outcome) {
         let envelope = &self.taken.delivery.envelope;
-        let Some(reply_to) = envelope.reply_to.as_deref().filter(|queue| self.stream && !queue.is_empty()) else { return };
+        let Some(reply_to) = envelope.reply_to.as_deref().filter(|queue| self.stream && !queue.is_empty()) else {
+            return;
+        };
         let total = self.taken.queued + self.taken.delivery.received.instant.elapsed();
         let timing = Timing { queued: self.taken.queued, waiting: outcome.waiting, device: outcome.device, total };
         let result = native::result(&self.taken.origin, &device, &outcome, &timing);
         if let Err(error) = self.shared.outbox.reply(reply_to, result).await {
-            tracing::warn!(job_id = &*self.taken.origin.id, device = &*device, "a device's result could not be published: {error}");
+            tracing::warn!(
+                job_id = &*self.taken.origin.id,
+                device = &*device,
+                "a device's result could not be published: {error}"
+            );
         }
     }
 

@@ -123,12 +123,26 @@ mod tests {
             guarantee: Some(Guarantee::AtLeastOnce),
             enqueued_at: Some(1_700_000_000_123),
         };
-        let plain = Job { payload: Payload::Empty, timeout: None, expires_at: None, not_before: None, guarantee: None, enqueued_at: None, ..one.clone() };
+        let plain = Job {
+            payload: Payload::Empty,
+            timeout: None,
+            expires_at: None,
+            not_before: None,
+            guarantee: None,
+            enqueued_at: None,
+            ..one.clone()
+        };
         let own = Some(Payload::Json(r#"{"b":1.10,"a":2}"#.into()));
         let targets = vec![Target { device: "a".into(), payload: own }, Target { device: "b".into(), payload: None }];
         let abort = Some(Abort { failed_percent: 20.0, after: 100 });
-        let bulk = Bulk { targets, rate_per_second: Some(0.5), concurrency: Some(7), abort, results: BulkResults::Summary };
-        let many = Job { targets: Targets::Many(bulk), payload: Payload::Bytes(vec![0, 255].into()), mode: Mode::Request, ..one.clone() };
+        let bulk =
+            Bulk { targets, rate_per_second: Some(0.5), concurrency: Some(7), abort, results: BulkResults::Summary };
+        let many = Job {
+            targets: Targets::Many(bulk),
+            payload: Payload::Bytes(vec![0, 255].into()),
+            mode: Mode::Request,
+            ..one.clone()
+        };
         for job in [one, plain, many] {
             assert_eq!(decode(&encode(&job), &limits).unwrap(), job);
         }
