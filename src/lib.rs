@@ -20,5 +20,6 @@ pub mod wire;
 pub mod bulk;
 pub mod worker;
 
+pub mod app;
 pub mod config;
 pub mod demo;
