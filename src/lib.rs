@@ -1,6 +1,5 @@
 //! Sends commands to devices over MQTT from a task queue, and brings the answers back.
 
-pub mod config;
 pub mod deadline;
 pub mod envelope;
 pub mod excerpt;
@@ -17,4 +16,6 @@ pub mod commander;
 pub mod profile;
 pub mod wire;
 
+pub mod cli;
+pub mod config;
 pub mod demo;
