@@ -9,12 +9,16 @@ pub mod outcome;
 pub mod shutdown;
 pub mod topic;
 
+pub mod amqp;
 pub mod mqtt;
 pub mod telemetry;
 
 pub mod commander;
 pub mod profile;
 pub mod wire;
+
+pub mod bulk;
+pub mod worker;
 
 pub mod cli;
 pub mod config;

@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How a commander behaves where neither a command nor a profile says.
 #[derive(Clone, Debug)]
@@ -95,6 +96,7 @@ pub enum NotStarted {
 pub(crate) struct Begun {
     command: Command,
     turn: Turn,
+    stop: CancellationToken,
     began: Instant,
 }
 
@@ -149,12 +151,19 @@ impl Commander {
         Ok(())
     }
 
-    /// Checks a command against its profile, and takes its place in the device's lane: in the order of the calls.
+    /// What a lost connection may cost a job of this profile: what the job says, else the profile, else the configuration.
+    pub(crate) fn guarantee(&self, profile: &str, asked: Option<Guarantee>) -> Guarantee {
+        let of_profile = || self.inner.dialects.get(profile).and_then(|dialect| dialect.profile.guarantee());
+        asked.or_else(of_profile).unwrap_or(self.inner.options.default_guarantee)
+    }
+
+    /// Checks a command against its profile, and takes its place in the device's lane: in the order of the calls. Once
+    /// `stop` is cancelled, it does not begin any more.
     ///
     /// # Errors
     ///
     /// What is wrong with it, and what would be right.
-    pub(crate) fn begin(&self, command: Command) -> Result<Begun, Failure> {
+    pub(crate) fn begin(&self, command: Command, stop: CancellationToken) -> Result<Begun, Failure> {
         let inner = &self.inner;
         let dialect = inner.dialect(&command.profile)?;
         let profile = &dialect.profile;
@@ -172,7 +181,7 @@ impl Commander {
             profile.in_flight_per_device().unwrap_or(inner.options.per_device)
         };
         let turn = inner.lanes.enter(&command.device, width);
-        Ok(Begun { command, turn, began: Instant::now() })
+        Ok(Begun { command, turn, stop, began: Instant::now() })
     }
 
     /// Runs a command whose place was taken. `late` is called if it is given up while an answer may still come.

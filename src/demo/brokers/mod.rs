@@ -6,7 +6,7 @@
 mod child;
 pub mod leash;
 pub mod mosquitto;
-mod ports;
+pub mod ports;
 pub mod rabbitmq;
 
 pub use leash::Leash;

@@ -7,8 +7,13 @@ use std::net::{Ipv4Addr, TcpListener};
 const RANGE: (u16, u16) = (20_000, 32_000);
 const TRIES: usize = 200;
 
-/// As many different free ports as asked for. Nothing reserves them: whoever binds one first has it.
-pub(super) fn free<const N: usize>() -> Result<[u16; N], Error> {
+/// As many different free ports as asked for.
+///
+/// Nothing reserves them: whoever binds one first has it.
+///
+/// # Errors
+/// Two hundred random ports were all taken.
+pub fn free<const N: usize>() -> Result<[u16; N], Error> {
     let mut found = Vec::with_capacity(N);
     for _ in 0..TRIES {
         let port = rand::random_range(RANGE.0..=RANGE.1);

@@ -136,6 +136,11 @@ impl RabbitMq {
         self.ports.amqp
     }
 
+    /// The port of its epmd.
+    pub fn epmd_port(&self) -> u16 {
+        self.ports.epmd
+    }
+
     /// Its folder, which goes with it: `log/output.log` is what the node wrote.
     pub fn folder(&self) -> &Path {
         self.leash.folder()
