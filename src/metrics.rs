@@ -106,15 +106,17 @@ pub const BUCKETS: [f64; 16] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0];
 
 /// Why a job goes to the dead letters: the closed set of the label `reason` and of the header `x-switchboard-reason`.
-pub const DEAD_LETTER_REASONS: [&str; 7] = [
+pub const DEAD_LETTER_REASONS: [&str; 8] = [
     // The job itself is wrong, and it names no queue that could be told.
     "invalid",
     // There is an outcome, and the queue that it should go to can never be published to.
     "unanswerable",
     // Its time had passed, and it names no queue that could be told.
     "expired_unanswerable",
-    // It was delivered more often than the limit, or it made its handler panic.
+    // It was delivered more often than the limit.
     "poison",
+    // Its handler panicked, and it names no queue that could be told.
+    "panic",
     // It asks for something that this version does not serve.
     "unserved",
     // Its delay cannot be kept by the broker.
