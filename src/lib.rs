@@ -21,5 +21,6 @@ pub mod bulk;
 pub mod worker;
 
 pub mod app;
+pub mod cli;
 pub mod config;
 pub mod demo;

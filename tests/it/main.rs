@@ -5,5 +5,6 @@
 mod harness;
 
 mod brokers;
+mod cli;
 mod fixtures;
 mod proxy;
