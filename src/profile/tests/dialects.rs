@@ -194,3 +194,20 @@ fn a_bare_parameter_and_several_answer_topics() {
     assert_eq!(profile.read(br#"{"Command":"Unknown"}"#), error("device_error", "Unknown"));
     assert_eq!(profile.presence().unwrap().is_online(b"Offline"), Some(false));
 }
+
+#[test]
+fn each_of_several_shared_answer_topics_has_its_own_filter() {
+    let profile = compile(
+        r#"
+        topic = "t/{device}/{command}/{inbox}/{attempt}"
+        responses = ["ok/{device}/{command}/{inbox}/{attempt}", "no/{device}/{inbox}/{attempt}"]
+        subscribe = "shared"
+        correlate = "topic"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(profile.standing_filter("in"), None);
+    let answer = profile.render(&call("d", "c", &Payload::Empty)).unwrap().answer.unwrap();
+    assert_eq!(answer.filter.as_str(), "ok/+/+/in/+");
+    assert_eq!(answer.others[0].1.as_str(), "no/+/in/+");
+}
