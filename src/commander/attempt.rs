@@ -27,7 +27,11 @@ struct Times {
     most: Duration,
 }
 
-pub(super) async fn run(inner: &Arc<Inner>, begun: Begun, late: impl FnOnce() -> Option<LateHandler>) -> Result<Outcome, NotStarted> {
+pub(super) async fn run(
+    inner: &Arc<Inner>,
+    begun: Begun,
+    late: impl FnOnce() -> Option<LateHandler>,
+) -> Result<Outcome, NotStarted> {
     let Begun { command, turn, began } = begun;
     let dialect = match inner.dialect(&command.profile) {
         Ok(dialect) => dialect,
@@ -35,7 +39,8 @@ pub(super) async fn run(inner: &Arc<Inner>, begun: Begun, late: impl FnOnce() ->
     };
     let now = Now::read();
     let timeout = command.timeout.unwrap_or(inner.options.default_timeout).min(inner.options.max_timeout);
-    let times = Times { expires: command.expires_at.map(|at| now.instant_of(at)), timeout, most: inner.options.max_timeout };
+    let times =
+        Times { expires: command.expires_at.map(|at| now.instant_of(at)), timeout, most: inner.options.max_timeout };
     if command.expires_at.is_some_and(|at| now.is_past(at)) {
         return Ok(expired(true));
     }
@@ -118,7 +123,8 @@ async fn attempts(
         };
         let handed = facts.handed.unwrap_or(answered_at);
         let device = answered_at.saturating_duration_since(handed);
-        let timed = |outcome: Outcome| Outcome { attempt, waiting: handed.saturating_duration_since(began), device, ..outcome };
+        let timed =
+            |outcome: Outcome| Outcome { attempt, waiting: handed.saturating_duration_since(began), device, ..outcome };
         if facts.handed.is_some() {
             metrics().stage(Stage::Publish, handed.saturating_duration_since(submitted));
         }
@@ -180,7 +186,8 @@ async fn prepare(
     let mut exchange = exchange_for(command, guarantee, awaited.is_some());
     let Some(answer) = awaited else { return Ok(Prepared { key, exchange, rendered }) };
     if dialect.profile.one_at_a_time() {
-        exchange.topics = std::iter::once(&answer.topic).chain(answer.others.iter().map(|(topic, _)| topic)).cloned().collect();
+        exchange.topics =
+            std::iter::once(&answer.topic).chain(answer.others.iter().map(|(topic, _)| topic)).cloned().collect();
     }
     let granted = granted(inner, dialect, answer);
     let granted = match not_after {
@@ -189,7 +196,9 @@ async fn prepare(
     };
     exchange.subscriptions = granted.map_err(|error| match error {
         Error::Closed => Unready::Closed,
-        error => outcome(Outcome::not_sent(Status::Undeliverable, Failure::new("subscription_refused", error.to_string()))),
+        error => {
+            outcome(Outcome::not_sent(Status::Undeliverable, Failure::new("subscription_refused", error.to_string())))
+        }
     })?;
     Ok(Prepared { key, exchange, rendered })
 }

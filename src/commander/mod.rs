@@ -121,7 +121,12 @@ impl Commander {
 
     /// A command to one device, to be refined and awaited:
     /// `commander.command("lamp", "on", json!({"level": 3})).timeout(second).await`.
-    pub fn command(&self, device: impl Into<Arc<str>>, command: impl Into<Arc<str>>, payload: impl Into<Payload>) -> CommandFuture {
+    pub fn command(
+        &self,
+        device: impl Into<Arc<str>>,
+        command: impl Into<Arc<str>>,
+        payload: impl Into<Payload>,
+    ) -> CommandFuture {
         CommandFuture::new(self.clone(), Command::new(device.into(), command.into(), payload.into()))
     }
 
@@ -154,12 +159,18 @@ impl Commander {
         let dialect = inner.dialect(&command.profile)?;
         let profile = &dialect.profile;
         // Rendered once more when its turn comes, as another attempt; what it says about the job does not change.
-        profile.render(&inner.call(&command, 0)).map_err(|invalid| Failure::new("invalid", format!("{}: {}", invalid.field, invalid.message)))?;
+        profile
+            .render(&inner.call(&command, 0))
+            .map_err(|invalid| Failure::new("invalid", format!("{}: {}", invalid.field, invalid.message)))?;
         if profile.needs_mqtt5() && inner.agent.protocol() == crate::mqtt::Protocol::V311 {
             let message = format!("profile: {:?} needs MQTT 5, and mqtt.protocol is 3.1.1", profile.name());
             return Err(Failure::new("invalid", message));
         }
-        let width = if profile.one_at_a_time() { 1 } else { profile.in_flight_per_device().unwrap_or(inner.options.per_device) };
+        let width = if profile.one_at_a_time() {
+            1
+        } else {
+            profile.in_flight_per_device().unwrap_or(inner.options.per_device)
+        };
         let turn = inner.lanes.enter(&command.device, width);
         Ok(Begun { command, turn, began: Instant::now() })
     }
@@ -167,7 +178,11 @@ impl Commander {
     /// Runs a command whose place was taken. `late` is called if it is given up while an answer may still come.
     ///
     /// Cancel-safe: dropping the future takes back what was not sent, and stops waiting for what was.
-    pub(crate) async fn finish(&self, begun: Begun, late: impl FnOnce() -> Option<LateHandler>) -> Result<Outcome, NotStarted> {
+    pub(crate) async fn finish(
+        &self,
+        begun: Begun,
+        late: impl FnOnce() -> Option<LateHandler>,
+    ) -> Result<Outcome, NotStarted> {
         attempt::run(&self.inner, begun, late).await
     }
 
