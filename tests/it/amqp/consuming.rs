@@ -142,7 +142,11 @@ async fn a_consumer_whose_queue_is_deleted_declares_it_again_and_goes_on() {
     let (consumer, mut deliveries) = Consumer::start(connection.clone(), jobs, name.clone(), 10);
     let epoch = consuming(&consumer).await;
     ctl(&["-q", "delete_queue", &name]).await;
-    reaches(&consumer, "told", |state| matches!(state, ConsumerState::Waiting { .. })).await;
+    found("the queue is declared again", PATIENCE, async || {
+        let listed = ctl(&["-q", "list_queues", "name", "consumers"]).await;
+        listed.contains(&format!("{name}\t1")).then_some(())
+    })
+    .await;
     assert_eq!(consuming(&consumer).await, epoch, "the connection is the same");
     fill(&connection, &name, 1).await;
     next(&mut deliveries).await.receipt.ack();

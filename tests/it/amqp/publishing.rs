@@ -1,6 +1,8 @@
 //! Confirms: who gets one, and who must not.
 
 use super::*;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,6 +54,7 @@ async fn a_message_that_a_full_queue_refused_is_never_reported_as_confirmed() {
     let mut there = BTreeSet::new();
     while let Ok(Some(delivery)) = timeout(Duration::from_secs(2), deliveries.recv()).await {
         there.insert(id(&delivery));
+        delivery.receipt.ack();
     }
     let confirmed = confirmed.lock().unwrap();
     assert!(confirmed.len() >= 90, "{} confirmed", confirmed.len());
@@ -94,7 +97,7 @@ async fn each_of_many_unroutable_messages_is_told_apart_from_the_rest() {
         let to = if number % 7 == 0 { format!("{name}.nowhere") } else { name.clone() };
         publisher.publish(Address::queue(to), message(number), true)
     });
-    let confirms = timeout(PATIENCE, futures_util::future::join_all(publishes)).await.unwrap();
+    let confirms = timeout(PATIENCE, join_all(publishes)).await.unwrap();
     for (number, confirm) in confirms.into_iter().enumerate() {
         assert_eq!(confirm.unwrap().routed, number % 7 != 0, "message {number}");
     }
@@ -134,17 +137,14 @@ async fn a_closed_publisher_finishes_what_it_accepted_and_takes_no_more() {
     let (connection, name) = connect("publish").await;
     queue(&name, QueueKind::Classic, &[]).apply(&connection).await.unwrap();
     let publisher = Publisher::start(connection.clone(), options("", &name));
-    let accepted: Vec<_> = (0..100)
-        .map(|number| {
-            let (publisher, name) = (publisher.clone(), name.clone());
-            tokio::spawn(async move { publisher.publish(Address::queue(name), message(number), true).await })
-        })
+    let mut accepted: Vec<_> = (0..100)
+        .map(|number| Box::pin(publisher.publish(Address::queue(name.as_str()), message(number), true)))
         .collect();
-    tokio::task::yield_now().await;
-    timeout(PATIENCE, publisher.close()).await.unwrap();
-    for publish in accepted {
-        publish.await.unwrap().unwrap();
-    }
+    // The first poll hands it in.
+    assert!(accepted.iter_mut().all(|publish| publish.now_or_never().is_none()));
+    let (confirms, ()) =
+        timeout(PATIENCE, async { tokio::join!(join_all(accepted), publisher.close()) }).await.unwrap();
+    assert!(confirms.into_iter().all(|confirm| confirm.is_ok()));
     let late = publisher.publish(Address::queue(name.as_str()), message("late"), true).await;
     assert_eq!(late, Err(PublishError::Closed));
 }
