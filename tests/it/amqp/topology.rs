@@ -25,7 +25,7 @@ async fn a_queue_that_differs_is_used_as_it_is_and_the_difference_is_named() {
     let (queue, Difference { argument, wanted: ours, found }) = report.differences().next().unwrap();
     assert_eq!(
         (queue, argument.as_str(), ours.as_str(), found.as_str()),
-        (name.as_str(), "x-queue-type", "quorum", "classic")
+        (name.as_str(), "x-queue-type", "quorum", "none")
     );
 
     fill(&connection, &name, 1).await;
