@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How a commander behaves where neither a command nor a profile says.
 #[derive(Clone, Debug)]
@@ -95,18 +96,19 @@ pub enum NotStarted {
 pub(crate) struct Begun {
     command: Command,
     turn: Turn,
+    stop: CancellationToken,
     began: Instant,
 }
 
 impl Commander {
     /// A commander over an agent, with the profiles that commands may name.
-    pub fn new(agent: Agent, profiles: impl IntoIterator<Item = Profile>, options: Options) -> Self {
+    pub fn new(agent: Agent, profiles: impl IntoIterator<Item = Arc<Profile>>, options: Options) -> Self {
         let inbox: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
         let exchanges = Arc::new(Exchanges::new(options.max_late));
         let filters = AnswerFilters::new(inbox.clone(), exchanges.clone());
-        let dialect = |profile: Profile| {
+        let dialect = |profile: Arc<Profile>| {
             let seconds = metrics().device_histogram(profile.name());
-            (Arc::from(profile.name()), Dialect { profile: Arc::new(profile), standing: Mutex::default(), seconds })
+            (Arc::from(profile.name()), Dialect { profile, standing: Mutex::default(), seconds })
         };
         let dialects = profiles.into_iter().map(dialect).collect();
         let (lanes, last_attempt) = (Lanes::default(), AtomicU64::new(0));
@@ -115,7 +117,7 @@ impl Commander {
 
     /// A commander with the built-in profiles, everything at its default.
     pub fn with_builtin_profiles(agent: Agent) -> Self {
-        let compile = |(name, table): (String, toml::Table)| Profile::compile(&name, &table).ok();
+        let compile = |(name, table): (String, toml::Table)| Profile::compile(&name, &table).ok().map(Arc::new);
         Self::new(agent, crate::profile::builtin().into_iter().filter_map(compile), Options::default())
     }
 
@@ -149,12 +151,19 @@ impl Commander {
         Ok(())
     }
 
-    /// Checks a command against its profile, and takes its place in the device's lane: in the order of the calls.
+    /// What a lost connection may cost a job of this profile: what the job says, else the profile, else the configuration.
+    pub(crate) fn guarantee(&self, profile: &str, asked: Option<Guarantee>) -> Guarantee {
+        let of_profile = || self.inner.dialects.get(profile).and_then(|dialect| dialect.profile.guarantee());
+        asked.or_else(of_profile).unwrap_or(self.inner.options.default_guarantee)
+    }
+
+    /// Checks a command against its profile, and takes its place in the device's lane: in the order of the calls. Once
+    /// `stop` is cancelled, it does not begin any more.
     ///
     /// # Errors
     ///
     /// What is wrong with it, and what would be right.
-    pub(crate) fn begin(&self, command: Command) -> Result<Begun, Failure> {
+    pub(crate) fn begin(&self, command: Command, stop: CancellationToken) -> Result<Begun, Failure> {
         let inner = &self.inner;
         let dialect = inner.dialect(&command.profile)?;
         let profile = &dialect.profile;
@@ -172,7 +181,7 @@ impl Commander {
             profile.in_flight_per_device().unwrap_or(inner.options.per_device)
         };
         let turn = inner.lanes.enter(&command.device, width);
-        Ok(Begun { command, turn, began: Instant::now() })
+        Ok(Begun { command, turn, stop, began: Instant::now() })
     }
 
     /// Runs a command whose place was taken. `late` is called if it is given up while an answer may still come.

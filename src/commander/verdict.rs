@@ -2,7 +2,7 @@
 
 use super::NotStarted;
 use super::exchange::{End, Facts, answered};
-use crate::job::{Guarantee, Mode};
+use crate::job::Guarantee;
 use crate::mqtt::{Fate, NotSent};
 use crate::outcome::{Executed, Failure, Outcome, Status};
 
@@ -22,7 +22,6 @@ pub(crate) enum Verdict {
 /// What the table looks at besides the end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances {
-    pub(crate) mode: Mode,
     pub(crate) guarantee: Guarantee,
     pub(crate) facts: Facts,
     /// Whether `expires_at` has passed.
@@ -107,13 +106,7 @@ mod tests {
 
     fn known() -> Circumstances {
         let facts = Facts { handed: Some(Instant::now()), ..Facts::default() };
-        Circumstances {
-            mode: Mode::Request,
-            guarantee: Guarantee::AtMostOnce,
-            facts,
-            expired: false,
-            sent_before: false,
-        }
+        Circumstances { guarantee: Guarantee::AtMostOnce, facts, expired: false, sent_before: false }
     }
 
     fn said(verdict: Verdict) -> (Status, Executed, bool) {

@@ -6,13 +6,14 @@
 mod admission;
 mod handle;
 mod intake;
+mod many;
 mod outbox;
 mod recent;
 mod settlement;
 
 pub use recent::Limits as RecentLimits;
 
-use crate::amqp::{ChannelPool, Consumer, Delivery, Publisher};
+use crate::amqp::{ChannelPool, Consumer, ConsumerState, Delivery, Publisher};
 use crate::commander::Commander;
 use crate::mqtt::LinkState;
 use crate::shutdown::Shutdown;
@@ -82,12 +83,13 @@ impl Worker {
     }
 
     /// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of
-    /// the given [`Shutdown`], which the caller waits for.
-    pub async fn run(self) {
+    /// the given [`Shutdown`], which the caller waits for; the consumer is handed back for its last acks.
+    pub async fn run(self) -> Arc<Consumer> {
         let Self { shared, consumer, mut deliveries } = self;
         let soft = shared.shutdown.soft();
         let slots = Arc::new(Semaphore::new(shared.options.concurrency.max(1)));
-        let mut paused = std::pin::pin!(watch_link(&shared, &consumer));
+        let consumer = Arc::new(consumer);
+        let mut paused = Box::pin(watch_link(shared.clone(), consumer.clone()));
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -103,7 +105,7 @@ impl Worker {
                 slot = slots.clone().acquire_owned() => slot.ok(),
             };
             let is_up = shared.commander.agent().state().borrow().is_up();
-            let (Some(slot), true) = (slot, is_up || !consumer.is_paused()) else {
+            let (Some(slot), true) = (slot, is_up || !is_paused(&consumer)) else {
                 shared.outbox.give_back(delivery).await;
                 continue;
             };
@@ -122,11 +124,16 @@ impl Worker {
             }
         };
         tokio::join!(consumer.stop(), drain);
+        consumer
     }
 }
 
+fn is_paused(consumer: &Consumer) -> bool {
+    *consumer.state().borrow() == ConsumerState::Paused
+}
+
 /// While the MQTT connection is away for longer than the patience, jobs are left to others. Never returns.
-async fn watch_link(shared: &Shared, consumer: &Consumer) {
+async fn watch_link(shared: Arc<Shared>, consumer: Arc<Consumer>) {
     let mut state = shared.commander.agent().state();
     loop {
         let away = state.wait_for(|state| !state.is_up()).await.is_ok();

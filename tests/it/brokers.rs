@@ -92,6 +92,7 @@ async fn rabbitmq_keeps_what_it_confirmed_over_kill_9_and_hangs_while_it_is_froz
     assert!(hangs.is_err());
     own.with(|node| node.thaw()).await;
     eventually("it goes on after the thaw", SOON, async || caller.depth("quorum").await == Some(11)).await;
+    own.wait_written_down("quorum").await;
     own.with(|node| {
         node.kill();
         node.start_again()

@@ -6,5 +6,6 @@ mod harness;
 
 mod amqp;
 mod brokers;
+mod cli;
 mod fixtures;
 mod proxy;

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 mod connecting;
 mod consuming;
 mod loss;
+mod node;
 mod publishing;
 mod refusals;
 mod replies;

@@ -1,9 +1,13 @@
 //! RabbitMQ for tests: one node that all share, which none may harm, and nodes of one's own for faults.
 
+use super::eventually::eventually;
 use std::sync::OnceLock;
+use std::time::Duration;
 use switchboard::demo::brokers::rabbitmq::Options;
 use switchboard::demo::brokers::{Error, RabbitMq};
 use tokio::task::spawn_blocking;
+
+const WRITTEN_WITHIN: Duration = Duration::from_secs(30);
 
 // Never dropped: the leash of the node sees to its end when this process is gone.
 static SHARED: OnceLock<Result<RabbitMq, String>> = OnceLock::new();
@@ -35,6 +39,20 @@ impl OwnNode {
     /// The node itself.
     pub(crate) fn node(&self) -> &RabbitMq {
         self.0.as_ref().expect("it is only away while `with` runs")
+    }
+
+    /// Waits until a quorum queue survives a kill of the node.
+    ///
+    /// RabbitMQ 3.10 keeps the queue's name in a table that it writes down some seconds after the declaration. Killed before
+    /// that, it comes back with an empty queue of that name, whatever it confirmed.
+    pub(crate) async fn wait_written_down(&self, queue: &str) {
+        let folder = self.node().folder().join("mnesia/switchboard@localhost/quorum/switchboard@localhost");
+        let name = format!("%2F_{queue}");
+        eventually("RabbitMQ writes down the queue", WRITTEN_WITHIN, async || {
+            let table = std::fs::read(folder.join("names.dets")).unwrap_or_default();
+            table.windows(name.len()).any(|part| part == name.as_bytes())
+        })
+        .await;
     }
 
     /// Does something that blocks with the node, off the runtime's threads: `own.with(RabbitMq::start_again).await`.
