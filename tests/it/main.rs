@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod amqp;
 mod brokers;
 mod cli;
 mod fixtures;
