@@ -6,4 +6,5 @@ mod harness;
 
 mod brokers;
 mod fixtures;
+mod floors;
 mod proxy;
