@@ -1,7 +1,5 @@
 //! Sends commands to devices over MQTT from a task queue, and brings the answers back.
 
-pub mod amqp;
-pub mod config;
 pub mod deadline;
 pub mod envelope;
 pub mod excerpt;
@@ -11,6 +9,7 @@ pub mod outcome;
 pub mod shutdown;
 pub mod topic;
 
+pub mod amqp;
 pub mod mqtt;
 pub mod telemetry;
 
@@ -18,4 +17,8 @@ pub mod commander;
 pub mod profile;
 pub mod wire;
 
+pub mod bulk;
+pub mod worker;
+
+pub mod config;
 pub mod demo;

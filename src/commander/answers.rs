@@ -50,10 +50,18 @@ impl AnswerFilters {
     }
 
     /// The filter, granted by the broker. Cancel-safe; waits as long as there is no connection.
-    pub(crate) async fn granted(&self, agent: &Agent, profile: &Arc<Profile>, filter: &TopicFilter) -> Result<Arc<Answers>, Error> {
+    pub(crate) async fn granted(
+        &self,
+        agent: &Agent,
+        profile: &Arc<Profile>,
+        filter: &TopicFilter,
+    ) -> Result<Arc<Answers>, Error> {
         let answers = self.entry(profile, filter);
         if answers.subscription.get().is_none() {
-            answers.subscription.get_or_try_init(|| agent.subscribe_sink(filter.clone(), answers.reader.clone())).await?;
+            answers
+                .subscription
+                .get_or_try_init(|| agent.subscribe_sink(filter.clone(), answers.reader.clone()))
+                .await?;
         }
         Ok(answers)
     }
@@ -69,7 +77,12 @@ impl AnswerFilters {
             filters.retain(|_, answers| answers.strong_count() > 0);
         }
         let ended = AtomicBool::new(false);
-        let reader = AnswerReader { profile: profile.clone(), inbox: self.inbox.clone(), exchanges: self.exchanges.clone(), ended };
+        let reader = AnswerReader {
+            profile: profile.clone(),
+            inbox: self.inbox.clone(),
+            exchanges: self.exchanges.clone(),
+            ended,
+        };
         let answers = Arc::new(Answers { reader: Arc::new(reader), subscription: OnceCell::new() });
         filters.insert(key, Arc::downgrade(&answers));
         answers

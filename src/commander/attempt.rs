@@ -16,6 +16,7 @@ use crate::topic::TopicName;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 
 /// The times that bound one command.
 struct Times {
@@ -27,20 +28,26 @@ struct Times {
     most: Duration,
 }
 
-pub(super) async fn run(inner: &Arc<Inner>, begun: Begun, late: impl FnOnce() -> Option<LateHandler>) -> Result<Outcome, NotStarted> {
-    let Begun { command, turn, began } = begun;
+pub(super) async fn run(
+    inner: &Arc<Inner>,
+    begun: Begun,
+    late: impl FnOnce() -> Option<LateHandler>,
+) -> Result<Outcome, NotStarted> {
+    let Begun { command, turn, stop, began } = begun;
     let dialect = match inner.dialect(&command.profile) {
         Ok(dialect) => dialect,
         Err(failure) => return Ok(invalid(failure)),
     };
     let now = Now::read();
     let timeout = command.timeout.unwrap_or(inner.options.default_timeout).min(inner.options.max_timeout);
-    let times = Times { expires: command.expires_at.map(|at| now.instant_of(at)), timeout, most: inner.options.max_timeout };
+    let times =
+        Times { expires: command.expires_at.map(|at| now.instant_of(at)), timeout, most: inner.options.max_timeout };
     if command.expires_at.is_some_and(|at| now.is_past(at)) {
         return Ok(expired(true));
     }
-    let Some(slot) = slot(turn, times.expires).await else {
-        return Ok(Outcome { waiting: began.elapsed(), ..expired(true) });
+    let slot = match slot(turn, times.expires, &stop).await? {
+        Some(slot) => slot,
+        None => return Ok(Outcome { waiting: began.elapsed(), ..expired(true) }),
     };
     let _in_flight = InFlight::count();
     let outcome = attempts(inner, dialect, &command, &times, began, late).await;
@@ -65,14 +72,21 @@ impl Drop for InFlight {
 }
 
 /// The device's turn; `None` if the command expires first.
-async fn slot(turn: Turn, expires: Option<Instant>) -> Option<Slot> {
+async fn slot(turn: Turn, expires: Option<Instant>, stop: &CancellationToken) -> Result<Option<Slot>, NotStarted> {
     let turn = match turn {
-        Turn::Now(slot) => return Some(slot),
+        Turn::Now(slot) => return Ok(Some(slot)),
         Turn::Later(turn) => turn,
     };
-    match expires {
-        None => turn.await.ok(),
-        Some(at) => timeout_at(at.into(), turn).await.ok()?.ok(),
+    let in_time = async {
+        match expires {
+            None => turn.await.ok(),
+            Some(at) => timeout_at(at.into(), turn).await.ok()?.ok(),
+        }
+    };
+    tokio::select! {
+        biased;
+        slot = in_time => Ok(slot),
+        () = stop.cancelled() => Err(NotStarted::Closed),
     }
 }
 
@@ -89,7 +103,7 @@ async fn attempts(
     let guarantee = command.guarantee.or(dialect.profile.guarantee()).unwrap_or(inner.options.default_guarantee);
     // Before the point of no return it may wait for the connection this long; the device's time begins after it.
     let not_after = earlier(times.expires, start.checked_add(times.timeout));
-    let mut sent_before = false;
+    let mut sent_before = command.sent_before;
     for attempt in 1.. {
         let is_expired = || times.expires.is_some_and(|at| at <= Instant::now());
         let prepared = match prepare(inner, dialect, command, guarantee, not_after).await {
@@ -111,14 +125,15 @@ async fn attempts(
         }
         let end = open.end(times.timeout, times.most).await;
         let facts = open.facts();
-        let known = Circumstances { mode: command.mode, guarantee, facts, expired: is_expired(), sent_before };
+        let known = Circumstances { guarantee, facts, expired: is_expired(), sent_before };
         let answered_at = match &end {
             Some(super::exchange::End::Answered { at, .. }) => *at,
             _ => Instant::now(),
         };
         let handed = facts.handed.unwrap_or(answered_at);
         let device = answered_at.saturating_duration_since(handed);
-        let timed = |outcome: Outcome| Outcome { attempt, waiting: handed.saturating_duration_since(began), device, ..outcome };
+        let timed =
+            |outcome: Outcome| Outcome { attempt, waiting: handed.saturating_duration_since(began), device, ..outcome };
         if facts.handed.is_some() {
             metrics().stage(Stage::Publish, handed.saturating_duration_since(submitted));
         }
@@ -180,7 +195,8 @@ async fn prepare(
     let mut exchange = exchange_for(command, guarantee, awaited.is_some());
     let Some(answer) = awaited else { return Ok(Prepared { key, exchange, rendered }) };
     if dialect.profile.one_at_a_time() {
-        exchange.topics = std::iter::once(&answer.topic).chain(answer.others.iter().map(|(topic, _)| topic)).cloned().collect();
+        exchange.topics =
+            std::iter::once(&answer.topic).chain(answer.others.iter().map(|(topic, _)| topic)).cloned().collect();
     }
     let granted = granted(inner, dialect, answer);
     let granted = match not_after {
@@ -189,7 +205,9 @@ async fn prepare(
     };
     exchange.subscriptions = granted.map_err(|error| match error {
         Error::Closed => Unready::Closed,
-        error => outcome(Outcome::not_sent(Status::Undeliverable, Failure::new("subscription_refused", error.to_string()))),
+        error => {
+            outcome(Outcome::not_sent(Status::Undeliverable, Failure::new("subscription_refused", error.to_string())))
+        }
     })?;
     Ok(Prepared { key, exchange, rendered })
 }

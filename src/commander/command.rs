@@ -9,6 +9,7 @@ use std::future::{Future, IntoFuture};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// One command to one device.
 #[derive(Clone)]
@@ -31,6 +32,8 @@ pub struct Command {
     pub expires_at: Option<u64>,
     /// What a lost connection may cost; the profile's or commander's default where absent.
     pub guarantee: Option<Guarantee>,
+    /// Somebody else may have sent it before: then nothing that happens here proves that the device did not get it.
+    pub(crate) sent_before: bool,
     /// One of many: lets others pass.
     pub(crate) bulk: bool,
     /// Asked at the point of no return.
@@ -50,6 +53,7 @@ impl Command {
             timeout: None,
             expires_at: None,
             guarantee: None,
+            sent_before: false,
             bulk: false,
             permit: None,
         }
@@ -111,7 +115,7 @@ impl IntoFuture for CommandFuture {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            match self.commander.begin(self.command) {
+            match self.commander.begin(self.command, CancellationToken::new()) {
                 Ok(begun) => self.commander.finish(begun, || None).await.unwrap_or_else(closed),
                 Err(failure) => invalid(failure),
             }

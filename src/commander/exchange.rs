@@ -58,7 +58,11 @@ struct Entry {
 enum Phase {
     Waiting(oneshot::Sender<End>),
     /// Given up; an answer within the grace is still news.
-    Late { until: Instant, attempt: u32, handler: LateHandler },
+    Late {
+        until: Instant,
+        attempt: u32,
+        handler: LateHandler,
+    },
     /// Answered; kept for a while to know repetitions from strangers.
     Answered,
     /// Ended without an answer; its owner is about to take it out.
@@ -127,7 +131,9 @@ impl Exchanges {
         let mut table = self.lock();
         let key = match found.key {
             Key::Attempt(key) => Some(key),
-            Key::AnswerTopic => TopicName::new(message.topic()).ok().and_then(|topic| table.by_topic.get(&topic).copied()),
+            Key::AnswerTopic => {
+                TopicName::new(message.topic()).ok().and_then(|topic| table.by_topic.get(&topic).copied())
+            }
         };
         let mine = |entry: &&mut Entry| entry.exchange.awaits_answer && found.device == Some(&*entry.exchange.device);
         // Matched by attempt and by device: what anybody else says about it is nobody's answer.
@@ -154,7 +160,9 @@ impl Exchanges {
         drop(released);
         match phase {
             // The waiter may have gone this instant; then nobody asks any more.
-            Phase::Waiting(waiter) => drop(waiter.send(End::Answered { payload: message.payload.clone(), failure, at: now })),
+            Phase::Waiting(waiter) => {
+                drop(waiter.send(End::Answered { payload: message.payload.clone(), failure, at: now }))
+            }
             Phase::Late { until, attempt, handler } if now < until => {
                 metrics().late_answer();
                 let device = now.saturating_duration_since(handed);
@@ -228,7 +236,9 @@ impl Watcher for Exchanges {
 
     fn wants(&self, key: u128) -> bool {
         let table = self.lock();
-        let Some(entry) = table.entries.get(&key).filter(|entry| matches!(entry.phase, Phase::Waiting(_))) else { return false };
+        let Some(entry) = table.entries.get(&key).filter(|entry| matches!(entry.phase, Phase::Waiting(_))) else {
+            return false;
+        };
         let permit = entry.exchange.permit.clone();
         drop(table);
         permit.is_none_or(|permit| permit.granted())

@@ -26,6 +26,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// How a commander behaves where neither a command nor a profile says.
 #[derive(Clone, Debug)]
@@ -95,6 +96,7 @@ pub enum NotStarted {
 pub(crate) struct Begun {
     command: Command,
     turn: Turn,
+    stop: CancellationToken,
     began: Instant,
 }
 
@@ -121,7 +123,12 @@ impl Commander {
 
     /// A command to one device, to be refined and awaited:
     /// `commander.command("lamp", "on", json!({"level": 3})).timeout(second).await`.
-    pub fn command(&self, device: impl Into<Arc<str>>, command: impl Into<Arc<str>>, payload: impl Into<Payload>) -> CommandFuture {
+    pub fn command(
+        &self,
+        device: impl Into<Arc<str>>,
+        command: impl Into<Arc<str>>,
+        payload: impl Into<Payload>,
+    ) -> CommandFuture {
         CommandFuture::new(self.clone(), Command::new(device.into(), command.into(), payload.into()))
     }
 
@@ -144,30 +151,47 @@ impl Commander {
         Ok(())
     }
 
-    /// Checks a command against its profile, and takes its place in the device's lane: in the order of the calls.
+    /// What a lost connection may cost a job of this profile: what the job says, else the profile, else the configuration.
+    pub(crate) fn guarantee(&self, profile: &str, asked: Option<Guarantee>) -> Guarantee {
+        let of_profile = || self.inner.dialects.get(profile).and_then(|dialect| dialect.profile.guarantee());
+        asked.or_else(of_profile).unwrap_or(self.inner.options.default_guarantee)
+    }
+
+    /// Checks a command against its profile, and takes its place in the device's lane: in the order of the calls. Once
+    /// `stop` is cancelled, it does not begin any more.
     ///
     /// # Errors
     ///
     /// What is wrong with it, and what would be right.
-    pub(crate) fn begin(&self, command: Command) -> Result<Begun, Failure> {
+    pub(crate) fn begin(&self, command: Command, stop: CancellationToken) -> Result<Begun, Failure> {
         let inner = &self.inner;
         let dialect = inner.dialect(&command.profile)?;
         let profile = &dialect.profile;
         // Rendered once more when its turn comes, as another attempt; what it says about the job does not change.
-        profile.render(&inner.call(&command, 0)).map_err(|invalid| Failure::new("invalid", format!("{}: {}", invalid.field, invalid.message)))?;
+        profile
+            .render(&inner.call(&command, 0))
+            .map_err(|invalid| Failure::new("invalid", format!("{}: {}", invalid.field, invalid.message)))?;
         if profile.needs_mqtt5() && inner.agent.protocol() == crate::mqtt::Protocol::V311 {
             let message = format!("profile: {:?} needs MQTT 5, and mqtt.protocol is 3.1.1", profile.name());
             return Err(Failure::new("invalid", message));
         }
-        let width = if profile.one_at_a_time() { 1 } else { profile.in_flight_per_device().unwrap_or(inner.options.per_device) };
+        let width = if profile.one_at_a_time() {
+            1
+        } else {
+            profile.in_flight_per_device().unwrap_or(inner.options.per_device)
+        };
         let turn = inner.lanes.enter(&command.device, width);
-        Ok(Begun { command, turn, began: Instant::now() })
+        Ok(Begun { command, turn, stop, began: Instant::now() })
     }
 
     /// Runs a command whose place was taken. `late` is called if it is given up while an answer may still come.
     ///
     /// Cancel-safe: dropping the future takes back what was not sent, and stops waiting for what was.
-    pub(crate) async fn finish(&self, begun: Begun, late: impl FnOnce() -> Option<LateHandler>) -> Result<Outcome, NotStarted> {
+    pub(crate) async fn finish(
+        &self,
+        begun: Begun,
+        late: impl FnOnce() -> Option<LateHandler>,
+    ) -> Result<Outcome, NotStarted> {
         attempt::run(&self.inner, begun, late).await
     }
 

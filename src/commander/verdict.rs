@@ -2,7 +2,7 @@
 
 use super::NotStarted;
 use super::exchange::{End, Facts, answered};
-use crate::job::{Guarantee, Mode};
+use crate::job::Guarantee;
 use crate::mqtt::{Fate, NotSent};
 use crate::outcome::{Executed, Failure, Outcome, Status};
 
@@ -22,7 +22,6 @@ pub(crate) enum Verdict {
 /// What the table looks at besides the end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Circumstances {
-    pub(crate) mode: Mode,
     pub(crate) guarantee: Guarantee,
     pub(crate) facts: Facts,
     /// Whether `expires_at` has passed.
@@ -39,17 +38,26 @@ pub(crate) fn verdict(end: Option<End>, known: Circumstances) -> Verdict {
         None if known.facts.link_lost => return Verdict::GivenUp(link_lost()),
         None => {
             let message = "no answer within the time limit; the device may still have acted";
-            return Verdict::GivenUp(Outcome::new(Status::TimedOut, Executed::Unknown, Some(Failure::new("timeout", message))));
+            return Verdict::GivenUp(Outcome::new(
+                Status::TimedOut,
+                Executed::Unknown,
+                Some(Failure::new("timeout", message)),
+            ));
         }
     };
     let outcome = match fate {
         Fate::Unknown if known.guarantee == Guarantee::AtLeastOnce => return Verdict::Again,
         Fate::Unknown => return Verdict::GivenUp(link_lost()),
         // One-way: the broker took it, which says nothing of the device.
-        Fate::Acknowledged | Fate::Written => return Verdict::Settled(Outcome::new(Status::Succeeded, Executed::Unknown, None)),
+        Fate::Acknowledged | Fate::Written => {
+            return Verdict::Settled(Outcome::new(Status::Succeeded, Executed::Unknown, None));
+        }
         Fate::NoSubscribers => Outcome::not_sent(
             Status::Undeliverable,
-            Failure::new("no_subscribers", "nobody is subscribed to the command's topic: the device is not connected to the broker"),
+            Failure::new(
+                "no_subscribers",
+                "nobody is subscribed to the command's topic: the device is not connected to the broker",
+            ),
         ),
         Fate::Refused(refusal) => {
             let message = format!("the MQTT broker refused the command: {} (0x{:02X})", refusal.reason, refusal.code);
@@ -75,7 +83,10 @@ pub(crate) fn verdict(end: Option<End>, known: Circumstances) -> Verdict {
 pub(crate) fn expired(by_itself: bool) -> Outcome {
     let failure = match by_itself {
         true => Failure::new("expired", "its expires_at passed before it could be sent"),
-        false => Failure::new("not_sent_in_time", "there was no connection to the MQTT broker, or no room on it, within the time limit"),
+        false => Failure::new(
+            "not_sent_in_time",
+            "there was no connection to the MQTT broker, or no room on it, within the time limit",
+        ),
     };
     Outcome::not_sent(Status::Expired, failure)
 }
@@ -95,7 +106,7 @@ mod tests {
 
     fn known() -> Circumstances {
         let facts = Facts { handed: Some(Instant::now()), ..Facts::default() };
-        Circumstances { mode: Mode::Request, guarantee: Guarantee::AtMostOnce, facts, expired: false, sent_before: false }
+        Circumstances { guarantee: Guarantee::AtMostOnce, facts, expired: false, sent_before: false }
     }
 
     fn said(verdict: Verdict) -> (Status, Executed, bool) {

@@ -17,7 +17,7 @@ pub mod url;
 pub use document::{commented_file, schema};
 pub use file::File;
 pub use problem::{Invalid, Problem, Source};
-pub use profiles::ProfileTable;
+pub use profiles::Profiles;
 pub use sections::{
     AmqpSection, CelerySection, Config, HttpSection, LogSection, MqttSection, Protocol, QueueType, TlsSection,
     WorkerSection,
@@ -57,14 +57,12 @@ pub struct Inputs {
     pub environment: Vec<(String, String)>,
     /// The flags that were given.
     pub flags: Vec<Flag>,
-    /// Names of the built-in profiles, which a variable may mean without regard to case or `-`.
-    pub profile_names: Vec<String>,
 }
 
 impl Inputs {
     /// Finds and reads the file (`path`, else the one [`FILE_VARIABLE`] names, else [`DEFAULT_FILE`] where it exists)
     /// and takes the environment of this process.
-    pub fn of_process(path: Option<&Path>, flags: Vec<Flag>, profile_names: Vec<String>) -> Result<Self, Invalid> {
+    pub fn of_process(path: Option<&Path>, flags: Vec<Flag>) -> Result<Self, Invalid> {
         let named = path.map(Path::to_owned).or_else(|| env::var_os(FILE_VARIABLE).map(PathBuf::from));
         let path = named.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
         let file = path.map(|path| File::read(&path)).transpose().map_err(|problem| Invalid(vec![problem]))?;
@@ -75,7 +73,7 @@ impl Inputs {
             .collect();
         // The system keeps them in no order; problems are easier to compare in one.
         environment.sort();
-        Ok(Self { file, environment, flags, profile_names })
+        Ok(Self { file, environment, flags })
     }
 }
 
@@ -87,14 +85,16 @@ pub fn load(inputs: &Inputs) -> Result<Config, Invalid> {
     }
     for (name, value) in &inputs.environment {
         let path: Vec<String> = name[VARIABLE_PREFIX.len()..].split("__").map(str::to_owned).collect();
-        settings.add_text(&path, value, Source::Environment(name.clone()), &inputs.profile_names);
+        settings.add_text(&path, value, Source::Environment(name.clone()));
     }
     for flag in &inputs.flags {
         let path: Vec<String> = flag.key.split('.').map(str::to_owned).collect();
-        settings.add_text(&path, &flag.value, Source::Flag(flag.name), &inputs.profile_names);
+        settings.add_text(&path, &flag.value, Source::Flag(flag.name));
     }
     let values = checked(&mut settings);
-    let mut config = Config::build(&values, std::mem::take(&mut settings.profiles));
+    let (profiles, problems) = profiles::compile(std::mem::take(&mut settings.profiles));
+    settings.problems.extend(problems);
+    let mut config = Config::build(&values, profiles);
     rules::check(&mut config, &mut settings);
     if settings.problems.is_empty() { Ok(config) } else { Err(Invalid(settings.problems)) }
 }

@@ -1,20 +1,43 @@
-//! What was set in `[profiles.NAME]`, to be laid over the built-in profile of that name.
+//! `[profiles.NAME]`: what was set, laid key by key over the built-in profile of that name, and compiled.
 
 use super::problem::{Problem, Source};
+use crate::profile::{Profile, builtin};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use toml::{Table, Value};
+
+/// Every profile by its name: the built-in ones, as changed, and the user's own.
+pub type Profiles = BTreeMap<String, Arc<Profile>>;
+
+/// Compiles every profile, or says everything that is wrong with any of them.
+pub(super) fn compile(mut set: BTreeMap<String, ProfileTable>) -> (Profiles, Vec<Problem>) {
+    let (mut profiles, mut problems) = (Profiles::new(), Vec::new());
+    let builtin = builtin().into_iter().map(|(name, table)| {
+        let set = set.remove(&name).unwrap_or_default();
+        (name, set.over(&table), set)
+    });
+    let mut all: Vec<_> = builtin.collect();
+    all.extend(set.into_iter().map(|(name, set)| (name, set.set.clone(), set)));
+    for (name, table, set) in all {
+        match Profile::compile(&name, &table) {
+            Ok(profile) => drop(profiles.insert(name, Arc::new(profile))),
+            Err(found) => problems.extend(found.into_iter().map(|found| set.problem(&name, &found.key, found.problem))),
+        }
+    }
+    (profiles, problems)
+}
 
 /// The keys that were set in one profile, and where.
 #[derive(Clone, Debug, Default)]
-pub struct ProfileTable {
+pub(super) struct ProfileTable {
     /// The keys, as deep as they were given.
-    pub set: Table,
+    pub(super) set: Table,
     sources: BTreeMap<String, Source>,
 }
 
 impl ProfileTable {
     /// Lays more keys over these.
-    pub fn add(&mut self, table: &Table, source: &dyn Fn(&[&str]) -> Source) {
+    pub(super) fn add(&mut self, table: &Table, source: &dyn Fn(&[&str]) -> Source) {
         merge(&mut self.set, table);
         self.remember(&mut Vec::new(), table, source);
     }
@@ -31,7 +54,7 @@ impl ProfileTable {
     }
 
     /// The profile to compile: these keys laid over those of the built-in profile, tables within tables likewise.
-    pub fn over(&self, builtin: &Table) -> Table {
+    fn over(&self, builtin: &Table) -> Table {
         let mut merged = builtin.clone();
         merge(&mut merged, &self.set);
         merged
@@ -39,7 +62,7 @@ impl ProfileTable {
 
     /// A problem that the profile's compiler found in `key`, said of the place where that key was set; where it was not,
     /// of the nearest table around it that was.
-    pub fn problem(&self, profile: &str, key: &str, problem: impl Into<String>) -> Problem {
+    fn problem(&self, profile: &str, key: &str, problem: impl Into<String>) -> Problem {
         let around = std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(around, _)| around));
         let source = around.filter_map(|key| self.sources.get(key)).next().or_else(|| self.sources.values().next());
         let path = if key.is_empty() { format!("profiles.{profile}") } else { format!("profiles.{profile}.{key}") };

@@ -1,7 +1,7 @@
 //! The checked configuration, section by section, as the program is built from it.
 
 use super::kind::Checked;
-use super::profiles::ProfileTable;
+use super::profiles::Profiles;
 use super::url::{Secret, Url};
 use crate::job::Guarantee;
 use crate::telemetry::logging;
@@ -20,7 +20,8 @@ pub struct Config {
     pub http: HttpSection,
     pub celery: CelerySection,
     pub log: LogSection,
-    pub profiles: BTreeMap<String, ProfileTable>,
+    /// Compiled, the built-in ones among them.
+    pub profiles: Profiles,
 }
 
 /// `[amqp]`
@@ -164,7 +165,7 @@ fn queue_type(values: &Values, path: &str) -> QueueType {
 
 impl Config {
     /// Builds every section; `values` holds every key that has a default.
-    pub(super) fn build(values: &Values, profiles: BTreeMap<String, ProfileTable>) -> Self {
+    pub(super) fn build(values: &Values, profiles: Profiles) -> Self {
         let v = values;
         Self {
             amqp: AmqpSection {

@@ -5,6 +5,7 @@ use super::kind::read_any;
 use super::problem::{Problem, Source};
 use super::profiles::ProfileTable;
 use super::suggest::nearest;
+use crate::profile::builtin;
 use std::collections::BTreeMap;
 use toml::{Table, Value};
 
@@ -84,9 +85,9 @@ impl Settings {
 
     /// Takes in one value given as text: an environment variable (`path` split at `__`) or a flag.
     ///
-    /// Names are compared without regard to case. A profile is looked for among those set so far and `known_profiles`,
+    /// Names are compared without regard to case. A profile is looked for among those set so far and the built-in ones,
     /// where `_` also stands for `-`, which no shell takes in a variable's name.
-    pub(super) fn add_text(&mut self, path: &[String], text: &str, source: Source, known_profiles: &[String]) {
+    pub(super) fn add_text(&mut self, path: &[String], text: &str, source: Source) {
         let lower: Vec<String> = path.iter().map(|part| part.to_lowercase()).collect();
         let dotted = lower.join(".");
         if let Some(key) = keys::find(&dotted) {
@@ -97,8 +98,9 @@ impl Settings {
             ["schedules"] => self.schedules = Some(Given { value: read_any(text), source }),
             ["profiles", name, ref keys @ ..] if !keys.is_empty() => {
                 let plain = |name: &str| name.to_lowercase().replace('-', "_");
-                let known = self.profiles.keys().chain(known_profiles).find(|known| plain(known) == plain(name));
-                let name = known.map_or_else(|| name.to_owned(), Clone::clone);
+                let known = self.profiles.keys().cloned().chain(builtin().into_iter().map(|(name, _)| name));
+                let name =
+                    known.into_iter().find(|known| plain(known) == plain(name)).unwrap_or_else(|| name.to_owned());
                 let value = keys
                     .iter()
                     .rev()

@@ -24,6 +24,20 @@ fn problem(text: &str) -> String {
     problems.into_iter().next().unwrap()
 }
 
+fn rendered(config: &Config, profile: &str) -> crate::profile::Rendered {
+    let payload = crate::job::Payload::Empty;
+    let call = crate::profile::Call {
+        device: "d",
+        command: "c",
+        payload: &payload,
+        inbox: "i",
+        attempt: 1,
+        job_id: "j",
+        expires_at: None,
+    };
+    config.profiles[profile].render(&call).unwrap()
+}
+
 #[test]
 fn without_any_source_the_defaults_are_those_of_the_contract() {
     let config = load(&Inputs::default()).unwrap();
@@ -62,31 +76,30 @@ fn a_later_source_replaces_an_earlier_one_key_by_key() {
     let config = load(&inputs).unwrap();
     assert_eq!((config.worker.concurrency, config.worker.per_device), (30, 2));
     assert_eq!((config.amqp.queue.as_str(), config.amqp.prefetch), ("environment", 30));
-    assert_eq!(config.profiles["default"].set, "qos = 0\nretain = true".parse().unwrap());
-    let problem = config.profiles["default"].problem("default", "qos", "is wrong");
-    assert_eq!(problem.source, Source::Environment("SWITCHBOARD__PROFILES__DEFAULT__QOS".into()));
+    let rendered = rendered(&config, "default");
+    assert_eq!((rendered.qos, rendered.retain), (0, true));
 }
 
 #[test]
 fn a_variable_reaches_every_depth_and_heeds_no_case() {
     let ca = tempfile::NamedTempFile::new().unwrap();
-    let mut inputs = with_environment(&[
+    let mut inputs = with_file("[profiles.my-lamp]\nresponses = ['r/{device}/{inbox}/{seq}']\ncorrelate = 'topic'");
+    let variables = with_environment(&[
         ("AMQP__URL", "amqps://h"),
         ("AMQP__TLS__CA_FILE", ca.path().to_str().unwrap()),
         ("mqtt__protocol", "3.1.1"),
         ("CELERY__QUEUE_ARGUMENTS", "{ x-max-priority = 10 }"),
-        ("PROFILES__ZIGBEE2MQTT_BRIDGE__ANSWER__TOPIC", "a/{device}"),
-        ("PROFILES__MINE__QOS", "1"),
+        ("PROFILES__MY_LAMP__TOPIC", "my/{device}/{command}/{inbox}/{seq}"),
+        ("PROFILES__DEFAULT__STATUS__ONLINE", "here"),
     ]);
-    inputs.profile_names = vec!["zigbee2mqtt-bridge".into()];
+    inputs.environment = variables.environment;
     let config = load(&inputs).unwrap();
     assert_eq!(config.amqp.tls.ca_file.as_deref(), Some(ca.path()));
     assert_eq!(
         (config.mqtt.protocol, config.celery.queue_arguments["x-max-priority"].as_integer()),
         (Protocol::V311, Some(10))
     );
-    assert_eq!(config.profiles["zigbee2mqtt-bridge"].set, "[answer]\ntopic = 'a/{device}'".parse().unwrap());
-    assert_eq!(config.profiles["mine"].set, "qos = 1".parse().unwrap());
+    assert!(rendered(&config, "my-lamp").topic.as_str().starts_with("my/d/c/"));
 }
 
 #[test]
@@ -196,6 +209,25 @@ fn bad_values_say_what_would_be_right() {
 }
 
 #[test]
+fn a_profile_is_laid_over_the_builtin_one_and_its_problems_name_their_place() {
+    let config = load(&with_file("[profiles.default]\nqos = 0")).unwrap();
+    assert_eq!((rendered(&config, "default").qos, rendered(&config, "json").qos), (0, 1));
+    for name in ["default", "json", "mqtt5"] {
+        assert!(config.profiles.contains_key(name), "{name}");
+    }
+    let mut inputs = with_file("[profiles.default]\nqos = 3\n\n[profiles.default.status]\nonlin = 'x'");
+    inputs.environment = vec![("SWITCHBOARD__PROFILES__DEFAULT__RETAIN".into(), "yes".into())];
+    let problems = problems(&inputs);
+    for said in [
+        "line 2: profiles.default.qos is",
+        "line 5: profiles.default.status.onlin",
+        "DEFAULT__RETAIN: profiles.default.retain is",
+    ] {
+        assert!(problems.iter().any(|problem| problem.contains(said)), "{said}: {problems:?}");
+    }
+}
+
+#[test]
 fn what_this_version_does_not_serve_is_said_and_not_ignored() {
     for text in [
         "[worker]\nclaims = true",
@@ -253,7 +285,7 @@ fn a_secret_in_any_wrong_place_is_not_repeated() {
 
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
-    let invalid = Inputs::of_process(Some(Path::new("/nowhere/sb.toml")), Vec::new(), Vec::new()).unwrap_err();
+    let invalid = Inputs::of_process(Some(Path::new("/nowhere/sb.toml")), Vec::new()).unwrap_err();
     assert!(invalid.to_string().contains("/nowhere/sb.toml\n    this configuration file cannot be read"), "{invalid}");
 }
 

@@ -76,7 +76,8 @@ impl Agent {
         let (broker, limit) = (options.broker(), options.connect_timeout);
         let agent = Self::start(options);
         let mut state = agent.state();
-        let settled = tokio::time::timeout(limit, state.wait_for(|state| !matches!(state, LinkState::Connecting))).await;
+        let settled =
+            tokio::time::timeout(limit, state.wait_for(|state| !matches!(state, LinkState::Connecting))).await;
         let reason = match settled {
             Ok(Ok(state)) => match &*state {
                 LinkState::Down { reason } | LinkState::Closed { reason } => reason.clone(),
@@ -103,7 +104,9 @@ impl Agent {
         let closing = CancellationToken::new();
         let (protocol, reader_queue) = (options.protocol, options.reader_queue.max(1));
         tokio::spawn(Driver::new(options, taken, port.clone(), say, closing.clone()).run());
-        Self { shared: Arc::new(AgentShared { ops, port, state, closing, protocol, reader_queue, inbox: OnceCell::new() }) }
+        Self {
+            shared: Arc::new(AgentShared { ops, port, state, closing, protocol, reader_queue, inbox: OnceCell::new() }),
+        }
     }
 
     /// A publish, to be refined and awaited: `agent.publish("a/b", "x").qos(Qos::AtMostOnce).await`.
@@ -127,7 +130,11 @@ impl Agent {
     }
 
     /// Subscribes something that takes messages in the driver's own task.
-    pub(crate) async fn subscribe_sink(&self, filter: TopicFilter, sink: Arc<dyn Sink>) -> Result<SinkSubscription, Error> {
+    pub(crate) async fn subscribe_sink(
+        &self,
+        filter: TopicFilter,
+        sink: Arc<dyn Sink>,
+    ) -> Result<SinkSubscription, Error> {
         Ok(SinkSubscription { _place: self.join(filter, ReaderKind::Sink(sink)).await? })
     }
 

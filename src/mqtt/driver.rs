@@ -81,7 +81,10 @@ impl Driver {
             match end {
                 End::Closed => break "the agent was closed".to_owned(),
                 End::TakenOver(reason) => {
-                    tracing::error!(client_id = self.options.client_id, "another client took our client id over: {reason}");
+                    tracing::error!(
+                        client_id = self.options.client_id,
+                        "another client took our client id over: {reason}"
+                    );
                     break format!("another client uses the client id {:?}: {reason}", self.options.client_id);
                 }
                 End::Lost(reason) => {
@@ -154,7 +157,9 @@ impl Driver {
                 match link.decode()? {
                     None => {}
                     Some(Incoming::Accepted(accepted)) => return Ok((link, accepted)),
-                    Some(Incoming::Rejected { reason, .. }) => return Err(io::Error::other(format!("the broker refused: {reason}"))),
+                    Some(Incoming::Rejected { reason, .. }) => {
+                        return Err(io::Error::other(format!("the broker refused: {reason}")));
+                    }
                     Some(_) => return Err(io::Error::other("the broker sent something else before its CONNACK")),
                 }
             }
@@ -213,7 +218,12 @@ impl Driver {
             {
                 link.disconnect();
                 // Best effort: the broker notices the closed socket all the same.
-                drop(timeout(Duration::from_millis(500), async { while link.turn().await.is_ok_and(|turn| turn.read == 0) {} }).await);
+                drop(
+                    timeout(Duration::from_millis(500), async {
+                        while link.turn().await.is_ok_and(|turn| turn.read == 0) {}
+                    })
+                    .await,
+                );
                 return End::Closed;
             }
             let room = self.room();
@@ -256,8 +266,12 @@ impl Driver {
         loop {
             match link.decode() {
                 Ok(None) => return Ok(()),
-                Ok(Some(Incoming::Disconnect { code: SESSION_TAKEN_OVER, reason })) => return Err(End::TakenOver(reason)),
-                Ok(Some(Incoming::Disconnect { reason, .. })) => return Err(End::Lost(format!("the broker disconnected us: {reason}"))),
+                Ok(Some(Incoming::Disconnect { code: SESSION_TAKEN_OVER, reason })) => {
+                    return Err(End::TakenOver(reason));
+                }
+                Ok(Some(Incoming::Disconnect { reason, .. })) => {
+                    return Err(End::Lost(format!("the broker disconnected us: {reason}")));
+                }
                 Ok(Some(packet)) => self.session.on_packet(packet, now),
                 Err(error) => return Err(End::Lost(error.to_string())),
             }

@@ -72,7 +72,8 @@ impl Inflight {
     pub(crate) fn on_down(&mut self, written: u64) -> Vec<Publication> {
         self.on_written(written);
         self.bulk = 0;
-        let flights = self.unacknowledged.drain().map(|(_, flight)| flight).chain(self.unwritten.drain(..).map(|(f, _)| f));
+        let flights =
+            self.unacknowledged.drain().map(|(_, flight)| flight).chain(self.unwritten.drain(..).map(|(f, _)| f));
         let (mut recalled, gone): (Vec<_>, Vec<_>) = flights.partition(|flight| flight.start >= written);
         for flight in gone {
             flight.publication.notify.done(Fate::Unknown);

@@ -81,7 +81,12 @@ impl Link {
         }
         let read = pin!(self.stream.read_buf(&mut self.input));
         match std::future::Future::poll(read, cx) {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the connection"))),
+            Poll::Ready(Ok(0)) => {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the broker closed the connection",
+                )));
+            }
             Poll::Ready(Ok(n)) => turn.read = n,
             Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
             Poll::Pending => {}
@@ -134,7 +139,12 @@ impl Link {
                     request_problem_info: Some(1),
                     ..v5::ConnectProperties::new()
                 };
-                let connect = v5::Connect { keep_alive, client_id: options.client_id.clone(), clean_start: !resume, properties: Some(properties) };
+                let connect = v5::Connect {
+                    keep_alive,
+                    client_id: options.client_id.clone(),
+                    clean_start: !resume,
+                    properties: Some(properties),
+                };
                 let login = options.username.as_ref().map(|user| v5::Login::new(user.clone(), password));
                 self.put_v5(&v5::Packet::Connect(connect, None, login));
             }
@@ -199,7 +209,11 @@ impl Outgoing for Link {
                 });
                 let packet = v5::Publish {
                     dup: false,
-                    qos: if pkid == 0 { rumqttc::v5::mqttbytes::QoS::AtMostOnce } else { rumqttc::v5::mqttbytes::QoS::AtLeastOnce },
+                    qos: if pkid == 0 {
+                        rumqttc::v5::mqttbytes::QoS::AtMostOnce
+                    } else {
+                        rumqttc::v5::mqttbytes::QoS::AtLeastOnce
+                    },
                     retain: publication.retain,
                     topic: Bytes::copy_from_slice(topic.as_bytes()),
                     pkid,
@@ -233,13 +247,15 @@ impl Outgoing for Link {
                     retain_forward_rule: v5::RetainForwardRule::OnNewSubscribe,
                     ..v5::Filter::new(filter.as_str(), to_v5(qos))
                 });
-                let properties = id.map(|id| v5::SubscribeProperties { id: Some(id as usize), user_properties: Vec::new() });
+                let properties =
+                    id.map(|id| v5::SubscribeProperties { id: Some(id as usize), user_properties: Vec::new() });
                 let mut packet = v5::Subscribe::new_many(filters, properties);
                 packet.pkid = pkid;
                 self.put_v5(&v5::Packet::Subscribe(packet));
             }
             Protocol::V311 => {
-                let filters = filters.iter().map(|filter| rumqttc::SubscribeFilter::new(filter.to_string(), to_v4(qos)));
+                let filters =
+                    filters.iter().map(|filter| rumqttc::SubscribeFilter::new(filter.to_string(), to_v4(qos)));
                 let mut packet = rumqttc::Subscribe::new_many(filters);
                 packet.pkid = pkid;
                 self.put_v4(&rumqttc::Packet::Subscribe(packet));
@@ -374,8 +390,12 @@ fn decode_v5(mut packet: BytesMut) -> io::Result<Option<Incoming>> {
         v5::Packet::UnsubAck(ack) => Incoming::UnsubAck { pkid: ack.pkid },
         v5::Packet::PingResp(_) => Incoming::Pong,
         v5::Packet::Disconnect(disconnect) => {
-            let said = disconnect.properties.and_then(|p| p.reason_string).map(|said| format!(": {said}")).unwrap_or_default();
-            Incoming::Disconnect { code: disconnect.reason_code as u8, reason: format!("{:?}{said}", disconnect.reason_code) }
+            let said =
+                disconnect.properties.and_then(|p| p.reason_string).map(|said| format!(": {said}")).unwrap_or_default();
+            Incoming::Disconnect {
+                code: disconnect.reason_code as u8,
+                reason: format!("{:?}{said}", disconnect.reason_code),
+            }
         }
         _ => return Ok(None),
     }))
@@ -390,14 +410,16 @@ fn decode_v4(mut packet: BytesMut) -> io::Result<Option<Incoming>> {
             let message = message.ok_or_else(|| broken("a topic that is no UTF-8"))?;
             Incoming::Publish { message, pkid: publish.pkid, dup: publish.dup, subscription_ids: Vec::new() }
         }
-        rumqttc::Packet::ConnAck(ack) if ack.code == v4::v4::ConnectReturnCode::Success => Incoming::Accepted(Accepted {
-            session_present: ack.session_present,
-            receive_maximum: u16::MAX,
-            max_packet: usize::MAX,
-            max_qos: Qos::AtLeastOnce,
-            keep_alive: None,
-            subscription_ids: false,
-        }),
+        rumqttc::Packet::ConnAck(ack) if ack.code == v4::v4::ConnectReturnCode::Success => {
+            Incoming::Accepted(Accepted {
+                session_present: ack.session_present,
+                receive_maximum: u16::MAX,
+                max_packet: usize::MAX,
+                max_qos: Qos::AtLeastOnce,
+                keep_alive: None,
+                subscription_ids: false,
+            })
+        }
         rumqttc::Packet::ConnAck(ack) => Incoming::Rejected { code: 0x80, reason: format!("{:?}", ack.code) },
         rumqttc::Packet::PubAck(ack) => Incoming::PubAck { pkid: ack.pkid, code: 0, reason: String::new() },
         rumqttc::Packet::SubAck(ack) => {

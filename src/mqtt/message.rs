@@ -49,7 +49,13 @@ pub struct Properties {
 
 impl Message {
     /// `None` where the topic is no UTF-8.
-    pub(crate) fn new(topic: Bytes, payload: Bytes, qos: Qos, retain: bool, properties: Option<Box<Properties>>) -> Option<Self> {
+    pub(crate) fn new(
+        topic: Bytes,
+        payload: Bytes,
+        qos: Qos,
+        retain: bool,
+        properties: Option<Box<Properties>>,
+    ) -> Option<Self> {
         std::str::from_utf8(&topic).ok()?;
         Some(Self { topic, payload, qos, retain, properties })
     }

@@ -105,7 +105,9 @@ impl Options {
     /// default, with a client id that no other process has.
     pub fn new(url: &str) -> Result<Self, Error> {
         let wrong = |what: &str| {
-            Error::Options(format!("the MQTT URL {what}; right is mqtt://host:1883, mqtts://host:8883, ws://host/mqtt or wss://host/mqtt"))
+            Error::Options(format!(
+                "the MQTT URL {what}; right is mqtt://host:1883, mqtts://host:8883, ws://host/mqtt or wss://host/mqtt"
+            ))
         };
         let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("has no scheme"))?;
         let (scheme, default_port) = match scheme {
@@ -116,13 +118,15 @@ impl Options {
             other => return Err(wrong(&format!("has the scheme {other:?}"))),
         };
         let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-        let (login, address) = authority.rsplit_once('@').map_or((None, authority), |(login, address)| (Some(login), address));
+        let (login, address) =
+            authority.rsplit_once('@').map_or((None, authority), |(login, address)| (Some(login), address));
         let (host, port) = split_address(address, default_port).ok_or_else(|| wrong("has no usable host and port"))?;
         let (username, password) = match login {
             None => (None, None),
             Some(login) => {
                 let (user, password) = login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)));
-                let decode = |text: &str| percent_decode(text).ok_or_else(|| wrong("has a broken %-escape in its login"));
+                let decode =
+                    |text: &str| percent_decode(text).ok_or_else(|| wrong("has a broken %-escape in its login"));
                 (Some(decode(user)?), password.map(decode).transpose()?.map(Password))
             }
         };
@@ -202,7 +206,9 @@ mod tests {
 
     #[test]
     fn a_url_that_is_none_is_an_error_without_its_secret() {
-        for bad in ["broker", "http://x", "mqtt://", "mqtt://h:0", "mqtt://h:x", "mqtt://u:secret%zz@h", "mqtt://h/path"] {
+        for bad in
+            ["broker", "http://x", "mqtt://", "mqtt://h:0", "mqtt://h:x", "mqtt://u:secret%zz@h", "mqtt://h/path"]
+        {
             let error = Options::new(bad).unwrap_err().to_string();
             assert!(error.contains("mqtt://host:1883") && !error.contains("secret"), "{error}");
         }

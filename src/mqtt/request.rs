@@ -73,14 +73,19 @@ impl Request {
     }
 
     async fn exchange(self) -> Result<Message, Error> {
-        let publish = Publish::new(self.agent.clone(), self.topic, self.payload).qos(self.qos).expiry(self.within).within(self.within);
+        let publish = Publish::new(self.agent.clone(), self.topic, self.payload)
+            .qos(self.qos)
+            .expiry(self.within)
+            .within(self.within);
         match self.reply_on {
             Some(filter) => {
                 filter_of(&filter)?;
                 let mut answers = self.agent.subscribe(&filter).await?;
                 let answer = async {
                     loop {
-                        let Some(message) = answers.next().await else { return Err(answers.error().unwrap_or(Error::Closed)) };
+                        let Some(message) = answers.next().await else {
+                            return Err(answers.error().unwrap_or(Error::Closed));
+                        };
                         if !message.retain && self.matching.as_ref().is_none_or(|is_answer| is_answer(&message)) {
                             return Ok(message);
                         }
@@ -104,7 +109,10 @@ impl Request {
 }
 
 /// The answer, which may come before the broker's acknowledgement; or the publish's failure, which ends the wait at once.
-async fn answer_or_failure(publish: Publish, answer: impl Future<Output = Result<Message, Error>>) -> Result<Message, Error> {
+async fn answer_or_failure(
+    publish: Publish,
+    answer: impl Future<Output = Result<Message, Error>>,
+) -> Result<Message, Error> {
     let mut answer = pin!(answer);
     tokio::select! {
         biased;

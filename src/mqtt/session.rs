@@ -174,7 +174,9 @@ impl Session {
         self.last_received = now;
         self.ping = Ping::Quiet;
         match packet {
-            Incoming::Publish { message, pkid, dup, subscription_ids } => self.on_message(&message, pkid, dup, &subscription_ids),
+            Incoming::Publish { message, pkid, dup, subscription_ids } => {
+                self.on_message(&message, pkid, dup, &subscription_ids)
+            }
             Incoming::Oversized { pkid, size } => {
                 tracing::warn!(size, "skipped a message over the size that is taken");
                 crate::metrics::metrics().unmatched_message();
@@ -333,7 +335,8 @@ impl Session {
             return;
         }
         // Whole seconds, rounded down so that the broker forgets it no later than it should, but never 0.
-        let expiry = publication.expires.map(|at| at.saturating_duration_since(now).as_secs().clamp(1, u32::MAX.into()) as u32);
+        let expiry =
+            publication.expires.map(|at| at.saturating_duration_since(now).as_secs().clamp(1, u32::MAX.into()) as u32);
         let qos = publication.qos.min(broker.max_qos);
         let pkid = match qos {
             Qos::AtMostOnce => 0,

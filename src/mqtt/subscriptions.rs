@@ -241,7 +241,13 @@ impl Subscriptions {
     }
 
     /// SUBACK: one grant per filter, in the order of the packet. A refused filter fails all its users at once.
-    pub(crate) fn on_suback(&mut self, pkid: u16, grants: &[Result<Qos, (u8, String)>], now: Instant, linger: Duration) {
+    pub(crate) fn on_suback(
+        &mut self,
+        pkid: u16,
+        grants: &[Result<Qos, (u8, String)>],
+        now: Instant,
+        linger: Duration,
+    ) {
         let Some(keys) = self.under_way.remove(&pkid) else { return };
         for (index, key) in keys.into_iter().enumerate() {
             let Some(entry) = self.entries.get_mut(&key) else { continue };

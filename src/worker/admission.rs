@@ -25,7 +25,10 @@ pub(crate) fn admit(job: &Job, guarantee: Guarantee, redelivered: bool, now: Now
     if job.expires_at.is_some_and(|at| now.is_past(at)) {
         return Admission::Answer(Box::new(match redelivered {
             true => perhaps_run("it expired after it was delivered to a worker that did not finish it"),
-            false => Outcome::not_sent(Status::Expired, Failure::new("expired", "its expires_at had passed when it was taken from the queue")),
+            false => Outcome::not_sent(
+                Status::Expired,
+                Failure::new("expired", "its expires_at had passed when it was taken from the queue"),
+            ),
         }));
     }
     match job.not_before.filter(|at| !now.is_past(*at)) {
@@ -87,19 +90,31 @@ mod tests {
 
     #[test]
     fn a_redelivered_job_runs_again_only_if_it_may() {
-        assert_eq!(said(admit(&job(None, None), Guarantee::AtMostOnce, true, now())), (Status::Unknown, Executed::Unknown));
+        assert_eq!(
+            said(admit(&job(None, None), Guarantee::AtMostOnce, true, now())),
+            (Status::Unknown, Executed::Unknown)
+        );
         assert_eq!(admit(&job(None, None), Guarantee::AtLeastOnce, true, now()), Admission::Run);
     }
 
     #[test]
     fn an_expired_job_was_not_sent_unless_somebody_else_may_have_sent_it() {
-        assert_eq!(said(admit(&job(Some(1000), None), Guarantee::AtMostOnce, false, now())), (Status::Expired, Executed::No));
-        assert_eq!(said(admit(&job(Some(1000), None), Guarantee::AtLeastOnce, true, now())), (Status::Unknown, Executed::Unknown));
+        assert_eq!(
+            said(admit(&job(Some(1000), None), Guarantee::AtMostOnce, false, now())),
+            (Status::Expired, Executed::No)
+        );
+        assert_eq!(
+            said(admit(&job(Some(1000), None), Guarantee::AtLeastOnce, true, now())),
+            (Status::Unknown, Executed::Unknown)
+        );
     }
 
     #[test]
     fn a_job_whose_time_has_not_come_waits_here_or_in_the_broker() {
-        assert_eq!(admit(&job(None, Some(1500)), Guarantee::AtMostOnce, false, now()), Admission::Later { not_before: 1500 });
+        assert_eq!(
+            admit(&job(None, Some(1500)), Guarantee::AtMostOnce, false, now()),
+            Admission::Later { not_before: 1500 }
+        );
         assert_eq!(hold(1500, now(), Duration::from_millis(500)), Some(Duration::from_millis(500)));
         assert_eq!(hold(1501, now(), Duration::from_millis(500)), None);
     }

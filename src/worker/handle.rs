@@ -3,12 +3,12 @@
 use super::Shared;
 use super::admission::hold;
 use super::intake::{self, Running, Taken, What};
+use super::many;
 use super::settlement::{Happened, Reply, Settle, settle};
-use crate::bulk;
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
-use crate::job::{Guarantee, Mode};
+use crate::job::Guarantee;
 use crate::metrics::{Protocol, Stage, metrics};
 use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::wire::native::{self, Origin, Timing};
@@ -37,7 +37,11 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                     taken = intake::take(shared, taken.delivery);
                     continue;
                 }
-                None => Done::without_result(if shared.shutdown.soft().is_cancelled() { Happened::NotStarted } else { Happened::TooEarly }),
+                None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
+                    Happened::NotStarted
+                } else {
+                    Happened::TooEarly
+                }),
             },
             What::Join(heard) => match heard.await {
                 Ok(Some(reply)) => Done::repeated(reply, &taken.origin),
@@ -61,17 +65,20 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
             What::Answer(outcome) => Done::outcome(taken, *outcome, None),
             What::Repeat(reply) => Done::repeated(reply, &taken.origin),
             What::Run { begun, guarantee, running } => run_one(shared, taken, begun, guarantee, running).await,
-            What::RunBulk { job, bulk, running } => {
-                let delivery = &taken.delivery;
-                match bulk::run(shared, &taken.origin, delivery, job, bulk).await {
-                    bulk::Ended::Summary(summary) => {
-                        let result = native::summary(&taken.origin, &summary);
-                        Done { status: Some(Status::Succeeded), ..Done::with(Happened::Outcome, result, Some(running)) }
-                    }
-                    // The rest is a message of its own by now, and its summary will count what was done here.
-                    bulk::Ended::Continued => Done::without_result(Happened::Outcome),
-                    bulk::Ended::NotStarted => Done::without_result(Happened::NotStarted),
-                    bulk::Ended::Lost => Done::without_result(Happened::Lost),
+            What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk).await {
+                many::Ended::Summary(summary) => {
+                    let result = native::summary(&taken.origin, &summary);
+                    Done { status: Some(Status::Succeeded), ..Done::with(Happened::Outcome, result, Some(running)) }
+                }
+                // The rest is a message of its own by now, and its summary will count what was done here.
+                many::Ended::Continued => Done::without_result(Happened::Continued),
+                many::Ended::Lost => Done::without_result(Happened::Lost),
+            },
+            What::AnswerAll { bulk, outcome, running } => {
+                let summary = many::answer_all(shared, taken, bulk, &outcome).await;
+                Done {
+                    status: Some(outcome.status),
+                    ..Done::with(Happened::Outcome, native::summary(&taken.origin, &summary), Some(running))
                 }
             }
             What::Later { .. } | What::Join(_) => Done::without_result(Happened::NotStarted),
@@ -89,7 +96,7 @@ async fn run_one(shared: &Arc<Shared>, taken: &Taken, begun: Begun, guarantee: G
     let hard = shared.shutdown.hard();
     let outcome = tokio::select! {
         biased;
-        outcome = shared.commander.finish(begun, || late_handler(shared, taken)) => outcome,
+        outcome = shared.commander.finish(begun, || late_handler(shared, taken, &taken.device)) => outcome,
         () = hard.cancelled() => match guarantee {
             Guarantee::AtMostOnce => Ok(stopped()),
             Guarantee::AtLeastOnce => Err(NotStarted::Closed),
@@ -107,19 +114,20 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
     let Taken { delivery, mode, .. } = taken;
     let received = delivery.received.instant;
     let reply_to = delivery.envelope.reply_to.clone().filter(|queue| !queue.is_empty());
-    let (mut reply, mut end) = settle(done.happened, reply_to.is_some());
+    let (reply, mut end) = settle(done.happened, reply_to.is_some());
     let mut detail = done.detail;
     if let (Reply::Send, Some(reply_to), Some(result)) = (reply, &reply_to, &done.result) {
         let started = Instant::now();
         if let Err(error) = shared.outbox.reply(reply_to, Envelope::clone(result)).await {
             detail = format!("its reply cannot be delivered to {reply_to:?}: {error}");
-            (reply, end) = settle(Happened::Unanswerable, true);
+            (_, end) = settle(Happened::Unanswerable, true);
         }
         metrics().stage(Stage::Reply, started.elapsed());
     }
-    let _ = reply;
     if let Some(running) = done.running {
-        let certain_no = done.status.is_some_and(|status| matches!(status, Status::Expired | Status::Undeliverable | Status::Invalid));
+        let certain_no = done
+            .status
+            .is_some_and(|status| matches!(status, Status::Expired | Status::Undeliverable | Status::Invalid));
         running.finish(done.result.filter(|_| !certain_no));
     }
     match end {
@@ -145,12 +153,13 @@ async fn wait_here(shared: &Shared, not_before: u64) -> Option<()> {
 }
 
 /// What publishes the answer that comes after its command was given up; nothing where nobody listens.
-fn late_handler(shared: &Arc<Shared>, taken: &Taken) -> Option<LateHandler> {
+pub(super) fn late_handler(shared: &Arc<Shared>, taken: &Taken, device: &Arc<str>) -> Option<LateHandler> {
     let reply_to: Arc<str> = taken.delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty())?.into();
-    let (outbox, origin, device) = (shared.outbox.clone(), taken.origin.clone(), taken.device.clone());
+    let (outbox, origin, device) = (shared.outbox.clone(), taken.origin.clone(), device.clone());
     let (received, queued) = (taken.delivery.received.instant, taken.queued);
     Some(Box::new(move |outcome: Outcome| {
-        let timing = Timing { queued, waiting: outcome.waiting, device: outcome.device, total: queued + received.elapsed() };
+        let timing =
+            Timing { queued, waiting: outcome.waiting, device: outcome.device, total: queued + received.elapsed() };
         outbox.reply_late(reply_to, native::result(&origin, &device, &outcome, &timing));
     }))
 }
@@ -214,6 +223,3 @@ impl Drop for InFlight {
         metrics().job_ended();
     }
 }
-
-/// Kept out of the way of a reader of [`handle`]: the mode matters to the metric alone.
-const _: fn(Mode) -> &'static str = Mode::as_str;

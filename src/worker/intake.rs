@@ -38,6 +38,8 @@ pub(crate) enum What {
     Run { begun: Begun, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
     RunBulk { job: Job, bulk: Bulk, running: Running },
+    /// Say of every device what became of it.
+    AnswerAll { bulk: Bulk, outcome: Box<Outcome>, running: Running },
     /// Wait until its time comes, here or in the broker, and look again.
     Later { not_before: u64 },
     /// Say again what was said before.
@@ -76,7 +78,8 @@ fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>)
 
 fn take_job(shared: &Arc<Shared>, delivery: Delivery, job: Job) -> Taken {
     let received = delivery.received;
-    let queued = job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
+    let queued =
+        job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
     metrics().stage(Stage::Queued, queued);
     let origin = origin(shared, &delivery, job.id.clone(), job.command.clone());
     let device = match &job.targets {
@@ -96,19 +99,30 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
         return What::Later { not_before };
     }
     let limits = &shared.options.recent;
-    let recall = shared.recent.lock().unwrap_or_else(PoisonError::into_inner).begin(&job.id, digest(delivery), now.instant, limits);
+    let recall = shared.recent.lock().unwrap_or_else(PoisonError::into_inner).begin(
+        &job.id,
+        digest(delivery),
+        now.instant,
+        limits,
+    );
     match recall {
         Recall::Done(reply) => return What::Repeat(reply),
         Recall::Running(heard) => return What::Join(heard),
         Recall::Different => {
-            let message = format!("id: {:?} was used a moment ago for another command; every command has an id of its own", job.id);
+            let message = format!(
+                "id: {:?} was used a moment ago for another command; every command has an id of its own",
+                job.id
+            );
             return What::Answer(Box::new(Outcome::not_sent(Status::Invalid, Failure::new("id_reused", message))));
         }
         Recall::New => {}
     }
     let running = Running { shared: shared.clone(), id: job.id.clone(), done: false };
     match admit(&job, guarantee, delivery.redelivered, now) {
-        Admission::Answer(outcome) => What::Answer(outcome),
+        Admission::Answer(outcome) => match job.targets {
+            Targets::One(_) => What::Answer(outcome),
+            Targets::Many(bulk) => What::AnswerAll { bulk, outcome, running },
+        },
         Admission::Later { not_before } => What::Later { not_before },
         Admission::Run => run(shared, delivery, job, guarantee, running),
     }
@@ -164,7 +178,12 @@ impl Running {
 
     fn end(&self, reply: Option<Reply>) {
         let limits = &self.shared.options.recent;
-        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(&self.id, reply, Instant::now(), limits);
+        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(
+            &self.id,
+            reply,
+            Instant::now(),
+            limits,
+        );
     }
 }
 

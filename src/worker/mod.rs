@@ -6,13 +6,14 @@
 mod admission;
 mod handle;
 mod intake;
+mod many;
 mod outbox;
 mod recent;
 mod settlement;
 
 pub use recent::Limits as RecentLimits;
 
-use crate::amqp::{ChannelPool, Consumer, Delivery, Publisher};
+use crate::amqp::{ChannelPool, Consumer, ConsumerState, Delivery, Publisher};
 use crate::commander::Commander;
 use crate::mqtt::LinkState;
 use crate::shutdown::Shutdown;
@@ -103,7 +104,7 @@ impl Worker {
                 slot = slots.clone().acquire_owned() => slot.ok(),
             };
             let is_up = shared.commander.agent().state().borrow().is_up();
-            let (Some(slot), true) = (slot, is_up || !consumer.is_paused()) else {
+            let (Some(slot), true) = (slot, is_up || !is_paused(&consumer)) else {
                 shared.outbox.give_back(delivery).await;
                 continue;
             };
@@ -123,6 +124,10 @@ impl Worker {
         };
         tokio::join!(consumer.stop(), drain);
     }
+}
+
+fn is_paused(consumer: &Consumer) -> bool {
+    *consumer.state().borrow() == ConsumerState::Paused
 }
 
 /// While the MQTT connection is away for longer than the patience, jobs are left to others. Never returns.

@@ -25,7 +25,12 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    pub(crate) fn start(publisher: Publisher, channels: ChannelPool, dead_letter_queue: Arc<str>, late_queue: usize) -> Self {
+    pub(crate) fn start(
+        publisher: Publisher,
+        channels: ChannelPool,
+        dead_letter_queue: Arc<str>,
+        late_queue: usize,
+    ) -> Self {
         let (late, mut waiting) = mpsc::channel::<(Arc<str>, Envelope)>(late_queue.max(1));
         let outbox = Self { publisher, channels, dead_letter_queue, late };
         let publisher = outbox.publisher.clone();
@@ -63,10 +68,14 @@ impl Outbox {
         envelope.expiration = None;
         envelope.persistent = true;
         metrics().dead_lettered(reason);
-        match self.channels.publish_routed(&Address::queue(&self.dead_letter_queue), &envelope, WITHIN).await {
+        match self.channels.publish_routed(Address::queue(&*self.dead_letter_queue), envelope, WITHIN).await {
             Ok(Routing::Routed) => delivery.receipt.ack(),
             Ok(Routing::Unroutable) => {
-                tracing::error!(queue = &*self.dead_letter_queue, reason, "the dead-letter queue is gone; the broker's own dead-lettering gets the message");
+                tracing::error!(
+                    queue = &*self.dead_letter_queue,
+                    reason,
+                    "the dead-letter queue is gone; the broker's own dead-lettering gets the message"
+                );
                 delivery.receipt.reject();
             }
             Err(error) => {
@@ -85,15 +94,22 @@ impl Outbox {
         if delivery.redelivered {
             return delivery.receipt.requeue();
         }
-        let to = Address::queue(&delivery.queue);
+        let to = Address::queue(&*delivery.queue);
         let sent = tokio::time::timeout(WITHIN, self.publisher.publish(to, delivery.envelope.clone(), true)).await;
         match sent {
             Ok(Ok(confirm)) if confirm.routed => delivery.receipt.ack(),
             _ => {
-                tracing::warn!(queue = &*delivery.queue, "a job could not be given back as a fresh message; it is requeued");
+                tracing::warn!(
+                    queue = &*delivery.queue,
+                    "a job could not be given back as a fresh message; it is requeued"
+                );
                 delivery.receipt.requeue();
             }
         }
+    }
+
+    pub(crate) async fn park(&self, delivery: Delivery) {
+        self.dead_letter(delivery, "unserved", "delayed").await;
     }
 
     /// Publishes anything to a queue, confirmed.

@@ -13,6 +13,8 @@ pub(crate) enum Happened {
     Lost,
     /// Its time has not come, and it is too far away to be held.
     TooEarly,
+    /// The rest of it went back to the queue as a message of its own, confirmed.
+    Continued,
     /// Our own code failed on it.
     Panicked,
     /// Its reply can never be delivered: the broker forbids it, or its address is no address.
@@ -47,7 +49,7 @@ pub(crate) enum Settle {
 pub(crate) fn settle(happened: Happened, reply_to: bool) -> (Reply, Settle) {
     match (happened, reply_to) {
         (Happened::Outcome | Happened::Undecodable | Happened::Panicked, true) => (Reply::Send, Settle::Ack),
-        (Happened::Outcome, false) => (Reply::Nothing, Settle::Ack),
+        (Happened::Outcome, false) | (Happened::Continued, _) => (Reply::Nothing, Settle::Ack),
         (Happened::Undecodable, false) => (Reply::Nothing, Settle::DeadLetter("invalid")),
         (Happened::Panicked, false) => (Reply::Nothing, Settle::DeadLetter("panic")),
         (Happened::Unanswerable, _) => (Reply::Nothing, Settle::DeadLetter("unanswerable")),
@@ -77,6 +79,8 @@ mod tests {
             (H::NotStarted, false, Reply::Nothing, Settle::GiveBack),
             (H::TooEarly, true, Reply::Nothing, Settle::Park),
             (H::TooEarly, false, Reply::Nothing, Settle::Park),
+            (H::Continued, true, Reply::Nothing, Settle::Ack),
+            (H::Continued, false, Reply::Nothing, Settle::Ack),
             (H::Lost, true, Reply::Nothing, Settle::Leave),
             (H::Lost, false, Reply::Nothing, Settle::Leave),
         ];

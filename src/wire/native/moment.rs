@@ -17,6 +17,12 @@ pub(super) fn instant(field: &str, value: &RawValue) -> Result<u64, String> {
         .ok_or_else(|| wrong(field, value, RIGHT))
 }
 
+/// An instant as the contract writes it: RFC 3339 in UTC, with milliseconds.
+pub(super) fn text(unix_ms: u64) -> String {
+    let time = Timestamp::from_millisecond(i64::try_from(unix_ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
+    format!("{time:.3}")
+}
+
 /// The parser takes more of ISO 8601 than producers of other languages could write or read back.
 fn is_rfc3339(text: &str) -> bool {
     let at = |index: usize| text.as_bytes().get(index).copied().unwrap_or(0);
