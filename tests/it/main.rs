@@ -5,6 +5,8 @@
 mod harness;
 
 mod brokers;
+mod dashboards;
 mod fixtures;
 mod floors;
+mod packaging;
 mod proxy;
