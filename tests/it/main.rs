@@ -5,6 +5,7 @@
 mod harness;
 
 mod brokers;
+mod cli;
 mod dashboards;
 mod fixtures;
 mod floors;
