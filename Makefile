@@ -34,8 +34,9 @@ lint: ## Formatting and clippy, no warning allowed
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 .PHONY: doc
+# With private items, since it is read by those who work on them: a link from a public page to a private one resolves here.
 doc: ## Build the documentation, no warning allowed
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --no-deps --document-private-items
 
 .PHONY: check
 check: lint doc test ## All that CI runs: lint, doc, test
