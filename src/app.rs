@@ -13,7 +13,6 @@ use crate::telemetry::{Exporter, Health, Http, http};
 use crate::wire::native;
 use crate::worker::{self, Worker};
 use anyhow::{Context, bail};
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -37,32 +36,15 @@ const LAST: Duration = Duration::from_secs(5);
 /// How long the answer path may take to be proved.
 const PROVE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Runs a worker until `stop` resolves, and then to its orderly end; `abort` makes that end at once.
+/// Runs a worker until the soft stop, and then to its orderly end; the hard stop makes that end at once. Who stops it is
+/// the caller's: this installs no signal handler and never exits the process.
 ///
 /// # Errors
 ///
 /// What keeps it from starting, or what ended it unasked.
-pub async fn run_worker(
-    config: &Config,
-    exporter: Exporter,
-    stop: impl Future<Output = ()> + Send + 'static,
-    abort: impl Future<Output = ()> + Send + 'static,
-) -> anyhow::Result<()> {
+pub async fn run_worker(config: &Config, exporter: Exporter, shutdown: Shutdown) -> anyhow::Result<()> {
     let background = CancellationToken::new();
     let _ends_background = background.clone().drop_guard();
-    let shutdown = Shutdown::new();
-    let (soft, hard) = (shutdown.clone(), shutdown.clone());
-    tokio::spawn(async move {
-        stop.await;
-        tracing::info!("stopping: nothing new is taken, what runs is finished");
-        soft.begin();
-    });
-    tokio::spawn(async move {
-        abort.await;
-        tracing::warn!("stopping now");
-        hard.abort();
-    });
-
     let health = Health::new(&[MQTT, AMQP, JOBS]);
     let listen = config.http.listen.to_string();
     let http = Http::bind_with(&listen, http::Options::default()).await;
@@ -81,7 +63,7 @@ pub async fn run_worker(
     if parts.answers_ready().await {
         parts.work(config, options).await;
     }
-    parts.end(config).await
+    parts.end().await
 }
 
 struct Parts {
@@ -219,7 +201,7 @@ impl Parts {
     }
 
     /// Closes what is left, in reverse order of the start.
-    async fn end(self, _: &Config) -> anyhow::Result<()> {
+    async fn end(self) -> anyhow::Result<()> {
         let lost = match &*self.agent.state().borrow() {
             mqtt::LinkState::Closed { reason }
                 if !self.shutdown.soft().is_cancelled() || reason.contains("client id") =>

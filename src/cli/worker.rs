@@ -1,7 +1,10 @@
 //! `switchboard worker`: the main job.
 
-use super::NotServed;
 use super::settings::{Settings, Work};
+use super::{runtime, signals};
+use crate::app;
+use crate::shutdown::Shutdown;
+use crate::telemetry::{Exporter, logging};
 use std::process::ExitCode;
 
 /// Options of `worker`.
@@ -14,6 +17,14 @@ pub struct Args {
 
 /// Runs a worker until it is told to stop.
 pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
-    settings.load(args.work.flags())?;
-    Err(NotServed("worker").into())
+    let config = settings.load(args.work.flags())?;
+    logging::install(&logging::Options { format: config.log.format, level: config.log.level.clone() })?;
+    // Before anything takes a metric's handle: handles taken earlier count nowhere.
+    let exporter = Exporter::install()?;
+    runtime()?.block_on(async {
+        let shutdown = Shutdown::new();
+        tokio::spawn(signals::obey(shutdown.clone()));
+        app::run_worker(&config, exporter, shutdown).await
+    })?;
+    Ok(ExitCode::SUCCESS)
 }
