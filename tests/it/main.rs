@@ -9,5 +9,6 @@ mod cli;
 mod dashboards;
 mod fixtures;
 mod floors;
+mod journey;
 mod packaging;
 mod proxy;
