@@ -76,7 +76,8 @@ impl Agent {
         let (broker, limit) = (options.broker(), options.connect_timeout);
         let agent = Self::start(options);
         let mut state = agent.state();
-        let settled = tokio::time::timeout(limit, state.wait_for(|state| !matches!(state, LinkState::Connecting))).await;
+        let settled =
+            tokio::time::timeout(limit, state.wait_for(|state| !matches!(state, LinkState::Connecting))).await;
         let reason = match settled {
             Ok(Ok(state)) => match &*state {
                 LinkState::Down { reason } | LinkState::Closed { reason } => reason.clone(),
@@ -91,7 +92,8 @@ impl Agent {
 
     /// The same without waiting for the connection. Must be called within a tokio runtime.
     pub fn start(options: Options) -> Self {
-        let (ops, taken) = mpsc::channel(options.queue.max(1));
+        let options = options.bounded();
+        let (ops, taken) = mpsc::channel(options.queue);
         let (say, state) = watch::channel(LinkState::Connecting);
         let port = Arc::new(Port {
             released: Mutex::default(),
@@ -101,9 +103,11 @@ impl Agent {
             users: AtomicUsize::new(0),
         });
         let closing = CancellationToken::new();
-        let (protocol, reader_queue) = (options.protocol, options.reader_queue.max(1));
+        let (protocol, reader_queue) = (options.protocol, options.reader_queue);
         tokio::spawn(Driver::new(options, taken, port.clone(), say, closing.clone()).run());
-        Self { shared: Arc::new(AgentShared { ops, port, state, closing, protocol, reader_queue, inbox: OnceCell::new() }) }
+        Self {
+            shared: Arc::new(AgentShared { ops, port, state, closing, protocol, reader_queue, inbox: OnceCell::new() }),
+        }
     }
 
     /// A publish, to be refined and awaited: `agent.publish("a/b", "x").qos(Qos::AtMostOnce).await`.
@@ -127,7 +131,11 @@ impl Agent {
     }
 
     /// Subscribes something that takes messages in the driver's own task.
-    pub(crate) async fn subscribe_sink(&self, filter: TopicFilter, sink: Arc<dyn Sink>) -> Result<SinkSubscription, Error> {
+    pub(crate) async fn subscribe_sink(
+        &self,
+        filter: TopicFilter,
+        sink: Arc<dyn Sink>,
+    ) -> Result<SinkSubscription, Error> {
         Ok(SinkSubscription { _place: self.join(filter, ReaderKind::Sink(sink)).await? })
     }
 
@@ -162,7 +170,8 @@ impl Agent {
         self.shared.inbox.get_or_try_init(|| Inbox::open(self)).await
     }
 
-    /// Takes nothing more, waits up to two seconds for what is under way, disconnects, and returns when all is told.
+    /// Takes nothing more, sends what was taken and waits for its acknowledgements, up to [`Options::close_timeout`] and only
+    /// if there is a connection; then disconnects. Returns when every publish and every subscription has heard its end.
     pub async fn close(&self) {
         self.shared.closing.cancel();
         let mut state = self.state();
@@ -175,10 +184,17 @@ fn name(topic: &str) -> Result<TopicName, Error> {
     TopicName::new(topic).map_err(|problem| invalid(topic, problem))
 }
 
+/// A shared subscription splits messages among its members, so answers would go to whoever did not ask.
 pub(crate) fn filter_of(filter: &str) -> Result<TopicFilter, Error> {
+    if filter.starts_with("$share/") {
+        return Err(Error::Refused {
+            filter: filter.to_owned(),
+            reason: "shared subscriptions are not served here".to_owned(),
+        });
+    }
     TopicFilter::new(filter).map_err(|problem| invalid(filter, problem))
 }
 
-fn invalid(topic: &str, problem: InvalidTopic) -> Error {
+pub(crate) fn invalid(topic: &str, problem: InvalidTopic) -> Error {
     Error::Topic { topic: topic.chars().take(200).collect(), problem }
 }

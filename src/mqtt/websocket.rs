@@ -17,7 +17,8 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 /// Does the WebSocket handshake, with the subprotocol `mqtt`.
 pub(crate) async fn open<S: Stream + 'static>(stream: S, options: &Options) -> io::Result<Box<dyn Stream>> {
     // The scheme here only says how to write the Host header; whether bytes are encrypted was decided below.
-    let mut request = format!("ws://{}{}", options.broker(), options.path).into_client_request().map_err(io::Error::other)?;
+    let mut request =
+        format!("ws://{}{}", options.broker(), options.path).into_client_request().map_err(io::Error::other)?;
     request.headers_mut().insert("Sec-WebSocket-Protocol", HeaderValue::from_static("mqtt"));
     // A frame holds any number of MQTT packets: bounded by the largest of them, and the rest of a read.
     let limit = Some(options.max_incoming + 64 * 1024);
@@ -46,7 +47,10 @@ impl<S: Stream> AsyncRead for Socket<S> {
                 Some(Ok(Message::Binary(bytes))) => self.rest = bytes,
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Text(_))) => {
-                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the broker sent a text frame; MQTT is binary")));
+                    return Poll::Ready(Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        "the broker sent a text frame; MQTT is binary",
+                    )));
                 }
                 Some(Ok(Message::Close(_))) | None => return Poll::Ready(Ok(())),
                 Some(Err(error)) => return Poll::Ready(Err(to_io(error))),
