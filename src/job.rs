@@ -115,6 +115,24 @@ pub enum Guarantee {
     AtLeastOnce,
 }
 
+impl From<serde_json::Value> for Payload {
+    fn from(value: serde_json::Value) -> Self {
+        Self::Json(value.to_string().into())
+    }
+}
+
+impl From<()> for Payload {
+    fn from((): ()) -> Self {
+        Self::Empty
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
 impl Mode {
     /// Its name in jobs and metrics.
     pub fn as_str(self) -> &'static str {

@@ -2,9 +2,23 @@
 
 pub mod deadline;
 pub mod envelope;
+pub mod excerpt;
 pub mod job;
 pub mod metrics;
-pub mod mqtt;
 pub mod outcome;
 pub mod shutdown;
 pub mod topic;
+
+pub mod amqp;
+pub mod mqtt;
+pub mod telemetry;
+
+pub mod commander;
+pub mod profile;
+pub mod wire;
+
+pub mod bulk;
+pub mod worker;
+
+pub mod config;
+pub mod demo;

@@ -82,6 +82,9 @@ pub(crate) enum Progress {
 pub(crate) trait Watcher: Send + Sync {
     /// Must not block: it runs in the task that serves everybody.
     fn progress(&self, key: u128, progress: Progress);
+
+    /// Whether the publish is still wanted and allowed; asked at the point of no return, last thing. Must not block.
+    fn wants(&self, key: u128) -> bool;
 }
 
 /// Who hears of a publish's progress.
@@ -107,7 +110,11 @@ impl Notify {
         }
     }
 
+    /// Whether nobody wants it any more.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self, Self::Once(waiter) if waiter.is_closed())
+        match self {
+            Self::Once(waiter) => waiter.is_closed(),
+            Self::Watcher(watcher, key) => !watcher.wants(*key),
+        }
     }
 }

@@ -237,7 +237,9 @@ impl Session {
             for publication in queue.drain(..) {
                 if publication.not_after.is_some_and(|at| at <= now) {
                     publication.notify.done(Fate::NotSent(NotSent::Expired));
-                } else if !publication.notify.is_gone() {
+                } else if publication.notify.is_gone() {
+                    publication.notify.done(Fate::NotSent(NotSent::Revoked));
+                } else {
                     next = earlier(next, publication.not_after);
                     kept.push_back(publication);
                 }

@@ -1,0 +1,71 @@
+//! Settings of an AMQP connection and of what works on it, with their defaults.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How to reach the broker and how patiently.
+#[derive(Clone)]
+pub struct Options {
+    /// `amqp://` or `amqps://`, with user, password and virtual host. Never shown by `Debug`.
+    pub url: String,
+    /// Certificates, for `amqps://`.
+    pub tls: TlsFiles,
+    /// What RabbitMQ shows as the connection's name; the role is appended.
+    pub connection_name: String,
+    /// Name look-up, TCP, TLS and AMQP handshake together.
+    pub connect_timeout: Duration,
+    /// Asked of the broker; the lower of the two values counts, and a peer is dead after twice that.
+    pub heartbeat: Duration,
+    /// The upper bound of the first wait after a loss; it doubles with each failure.
+    pub backoff_min: Duration,
+    /// The upper bound of any wait after a loss.
+    pub backoff_max: Duration,
+    /// How long an orderly close may take before the socket is cut.
+    pub close_timeout: Duration,
+    /// How long a publish may go without its confirm before its channel is replaced and it is sent again.
+    pub confirm_timeout: Duration,
+    /// Messages that wait for the publishing task, and messages that wait to be sent again.
+    pub publish_queue: usize,
+    /// How many publishes, or settlements, are handed to the connection at a time.
+    pub batch: usize,
+    /// Channels that a [`ChannelPool`](super::ChannelPool) opens at most. A publisher has one: a batch on one channel costs
+    /// one wake-up, the same batch on several costs several.
+    pub channels: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            url: "amqp://guest:guest@127.0.0.1:5672/%2f".to_owned(),
+            tls: TlsFiles::default(),
+            connection_name: "switchboard".to_owned(),
+            connect_timeout: Duration::from_secs(5),
+            heartbeat: Duration::from_secs(10),
+            backoff_min: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(3),
+            confirm_timeout: Duration::from_secs(30),
+            publish_queue: 4096,
+            batch: 64,
+            channels: 4,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("connection_name", &self.connection_name).finish_non_exhaustive()
+    }
+}
+
+/// PEM files for `amqps://`; they are read again at each connect, so a rotated certificate needs no restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate chain; needs `key_file`.
+    pub cert_file: Option<PathBuf>,
+    /// The client's private key; needs `cert_file`.
+    pub key_file: Option<PathBuf>,
+}

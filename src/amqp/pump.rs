@@ -1,0 +1,289 @@
+//! The task behind a consumer: from the broker's stream to the receiver, over every reconnect, pause and resume.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::types::FieldTable;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use super::acks::settle_all;
+use super::connection::{Link, backoff};
+use super::consumer::{ConsumerState, Wish};
+use super::delivery::{Lane, Receipt};
+use super::topology::Report;
+use super::{Connection, Delivery, Error, Topology, properties};
+use crate::deadline::Now;
+use crate::envelope::Value;
+
+/// How often a paused channel is looked at: nothing else tells that the broker closed it meanwhile.
+const PAUSED_CHECK: Duration = Duration::from_millis(500);
+
+pub(super) struct Pump {
+    connection: Connection,
+    topology: Topology,
+    queue: Arc<str>,
+    prefetch: u16,
+    out: mpsc::Sender<Delivery>,
+    wish: watch::Receiver<Wish>,
+    state: watch::Sender<ConsumerState>,
+    tasks: TaskTracker,
+    /// Taken from the broker, not yet from us: at most what the broker lets us hold.
+    backlog: VecDeque<Delivery>,
+    report: Option<Report>,
+}
+
+/// How a session ended.
+enum End {
+    Stopped,
+    /// Paused or stopped before there was anything to cancel.
+    Interrupted,
+    Lost(String),
+}
+
+/// How a stretch of consuming, or of a pause, ended.
+enum Next {
+    Consume,
+    Paused,
+    End(End),
+}
+
+/// One channel: what is consumed on it is settled on it, and on no other.
+struct Session {
+    link: Link,
+    channel: lapin::Channel,
+    lane: Arc<Lane>,
+}
+
+impl Pump {
+    #[expect(clippy::too_many_arguments, reason = "called once, by Consumer::start; a struct would be this one again")]
+    pub(super) fn new(
+        connection: Connection,
+        topology: Topology,
+        queue: Arc<str>,
+        prefetch: u16,
+        out: mpsc::Sender<Delivery>,
+        wish: watch::Receiver<Wish>,
+        state: watch::Sender<ConsumerState>,
+        tasks: TaskTracker,
+    ) -> Self {
+        Self { connection, topology, queue, prefetch, out, wish, state, tasks, backlog: VecDeque::new(), report: None }
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut failures = 0;
+        loop {
+            let since = Instant::now();
+            let reason = match self.attempt().await {
+                End::Stopped => break,
+                End::Interrupted => continue,
+                End::Lost(reason) => reason,
+            };
+            // Of a channel that is gone: their receipts do nothing, the broker gives them out again.
+            self.backlog.clear();
+            let options = self.connection.options();
+            failures = if since.elapsed() > options.backoff_max { 1 } else { failures + 1 };
+            let wait = backoff(failures, options.backoff_min, options.backoff_max, rand::random());
+            warn!(queue = %self.queue, %reason, wait_ms = wait.as_millis() as u64, "not consuming");
+            if self.wished() == Wish::Run {
+                self.state.send_replace(ConsumerState::Waiting { reason });
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                changed = self.wish.changed() => if changed.is_err() { break },
+                () = self.out.closed() => break,
+            }
+        }
+        self.state.send_replace(ConsumerState::Stopped);
+        self.hand_over_backlog().await;
+    }
+
+    fn wished(&mut self) -> Wish {
+        // Without its handle nobody can want it any more.
+        if self.wish.has_changed().is_err() { Wish::Stop } else { *self.wish.borrow_and_update() }
+    }
+
+    /// One channel, from the wish to consume to its end.
+    async fn attempt(&mut self) -> End {
+        loop {
+            match self.wished() {
+                Wish::Run => break,
+                Wish::Stop => return End::Stopped,
+                Wish::Pause => {
+                    self.state.send_replace(ConsumerState::Paused);
+                    if self.wish.changed().await.is_err() {
+                        return End::Stopped;
+                    }
+                }
+            }
+        }
+        let (connection, mut wish, out) = (self.connection.clone(), self.wish.clone(), self.out.clone());
+        let opened = tokio::select! {
+            opened = self.open(&connection) => opened,
+            _ = wish.changed() => return End::Interrupted,
+            () = out.closed() => return End::Stopped,
+        };
+        let session = match opened {
+            Ok(session) => session,
+            Err(Error::Closed) => return End::Stopped,
+            Err(error) => return End::Lost(error.to_string()),
+        };
+        let mut next = Next::Consume;
+        let end = loop {
+            next = match next {
+                Next::Consume => self.consume(&session).await,
+                Next::Paused => self.rest(&session).await,
+                Next::End(end) => break end,
+            };
+        };
+        if matches!(end, End::Lost(_)) {
+            session.lane.life.end();
+        }
+        end
+    }
+
+    async fn open(&mut self, connection: &Connection) -> Result<Session, Error> {
+        let link = connection.link().await?;
+        let report = self.topology.apply_on(&link, connection.options().connect_timeout).await?;
+        if self.report.as_ref() != Some(&report) {
+            report.log();
+            self.report = Some(report);
+        }
+        let options = connection.options();
+        let channel = link.channel(options.connect_timeout).await?;
+        // global=false: a quorum queue closes the whole connection on the other.
+        let qos = channel.basic_qos(self.prefetch, BasicQosOptions { global: false });
+        link.answer("basic.qos", options.connect_timeout, qos).await?;
+        let (lane, settlements) = Lane::new(link.pulse.clone(), 2 * usize::from(self.prefetch));
+        let life = lane.life.clone();
+        self.tasks.spawn(settle_all(channel.clone(), life, settlements, options.batch, options.close_timeout));
+        Ok(Session { link, channel, lane })
+    }
+
+    async fn consume(&mut self, session: &Session) -> Next {
+        let deadline = self.connection.options().connect_timeout;
+        let queue = match properties::short("queue", self.queue.to_string()) {
+            Ok(queue) => queue,
+            Err(error) => return Next::End(End::Lost(error.to_string())),
+        };
+        let consuming =
+            session.channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default());
+        let mut stream = match session.link.answer("basic.consume", deadline, consuming).await {
+            Ok(stream) => stream,
+            Err(error) => return Next::End(End::Lost(error.to_string())),
+        };
+        info!(queue = %self.queue, epoch = session.link.epoch, "consuming");
+        let out = self.out.clone();
+        self.state.send_replace(ConsumerState::Consuming { epoch: session.link.epoch });
+        loop {
+            tokio::select! {
+                biased;
+                _ = self.wish.changed() => if self.wished() != Wish::Run { break },
+                () = session.lane.life.ended() => return lost("the channel is gone"),
+                () = self.out.closed() => break,
+                arrived = stream.next() => match arrived {
+                    Some(Ok(delivery)) => self.take(session, delivery),
+                    Some(Err(error)) => return lost(&error.to_string()),
+                    // The broker cancels a consumer whose queue is deleted or whose leader is gone; the channel lives on.
+                    None => return lost("the broker cancelled the consumer"),
+                },
+                room = out.reserve(), if !self.backlog.is_empty() => {
+                    if let (Ok(room), Some(delivery)) = (room, self.backlog.pop_front()) {
+                        room.send(delivery);
+                    }
+                }
+            }
+        }
+        // What the broker sent before it read the cancel is ours, and comes before the stream's end.
+        let cancel = session.channel.basic_cancel(stream.tag(), BasicCancelOptions::default());
+        if let Err(error) = session.link.answer("basic.cancel", deadline, cancel).await {
+            return lost(&error.to_string());
+        }
+        while let Some(arrived) = stream.next().await {
+            match arrived {
+                Ok(delivery) => self.take(session, delivery),
+                Err(error) => return lost(&error.to_string()),
+            }
+        }
+        info!(queue = %self.queue, "not consuming any more");
+        Next::Paused
+    }
+
+    /// Between cancel and the next consume, on the same channel, so that what is held can still be settled.
+    async fn rest(&mut self, session: &Session) -> Next {
+        let out = self.out.clone();
+        loop {
+            let outstanding = session.lane.life.outstanding();
+            match self.wished() {
+                Wish::Stop => return Next::End(End::Stopped),
+                _ if self.out.is_closed() => return Next::End(End::Stopped),
+                // The broker counts the prefetch for each consumer anew: waiting for room keeps the sum under twice of it.
+                Wish::Run if outstanding < self.prefetch.into() => return Next::Consume,
+                Wish::Run => self.state.send_replace(ConsumerState::Waiting {
+                    reason: format!("{outstanding} deliveries from before the pause are not settled yet"),
+                }),
+                Wish::Pause => self.state.send_replace(ConsumerState::Paused),
+            };
+            tokio::select! {
+                _ = self.wish.changed() => {}
+                () = session.lane.life.ended() => return lost("the channel is gone"),
+                () = self.out.closed() => {}
+                () = sleep(PAUSED_CHECK) => if !session.channel.status().connected() {
+                    return lost("the broker closed the channel during the pause");
+                },
+                room = out.reserve(), if !self.backlog.is_empty() => {
+                    if let (Ok(room), Some(delivery)) = (room, self.backlog.pop_front()) {
+                        room.send(delivery);
+                    }
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, session: &Session, delivery: lapin::message::Delivery) {
+        if !delivery.acker.usable() {
+            return;
+        }
+        session.lane.life.watch(&delivery.acker);
+        let envelope = properties::envelope(&delivery.properties, delivery.data);
+        let delivery_count = match envelope.headers.get("x-delivery-count") {
+            Some(Value::Int(count)) => u64::try_from(*count).unwrap_or(0),
+            _ => 0,
+        };
+        let delivery = Delivery {
+            envelope,
+            exchange: delivery.exchange.into(),
+            routing_key: delivery.routing_key.into(),
+            queue: self.queue.clone(),
+            redelivered: delivery.redelivered,
+            delivery_count,
+            received: Now::read(),
+            receipt: Receipt::new(session.lane.clone(), delivery.delivery_tag),
+        };
+        if self.backlog.is_empty() {
+            match self.out.try_send(delivery) {
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+                Err(mpsc::error::TrySendError::Full(delivery)) => self.backlog.push_back(delivery),
+            }
+        } else {
+            self.backlog.push_back(delivery);
+        }
+    }
+
+    async fn hand_over_backlog(mut self) {
+        while let Some(delivery) = self.backlog.pop_front() {
+            if self.out.send(delivery).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn lost(reason: &str) -> Next {
+    Next::End(End::Lost(reason.to_owned()))
+}

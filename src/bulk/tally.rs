@@ -1,0 +1,106 @@
+//! What came of a bulk so far: counts that always add up, and whether it is to go on. Pure.
+
+use crate::job::Abort;
+use crate::outcome::Status;
+use crate::wire::native::{Summary, SummaryStatus};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The tally of a bulk; it travels in a header when the rest of the bulk moves to another worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    total: usize,
+    counts: [usize; Status::ALL.len()],
+    failed: Vec<Arc<str>>,
+    /// When the bulk began: milliseconds since the Unix epoch.
+    began_ms: u64,
+    aborted: bool,
+}
+
+/// Devices that a summary names.
+const MAX_FAILED: usize = 1000;
+
+impl Tally {
+    /// Nothing has come of `total` devices.
+    pub fn new(total: usize, now_ms: u64) -> Self {
+        Self { total, counts: [0; Status::ALL.len()], failed: Vec::new(), began_ms: now_ms, aborted: false }
+    }
+
+    /// One device has its outcome.
+    pub fn record(&mut self, device: &Arc<str>, status: Status) {
+        self.counts[status as usize] += 1;
+        if status != Status::Succeeded && self.failed.len() < MAX_FAILED {
+            self.failed.push(device.clone());
+        }
+    }
+
+    /// How many devices have their outcome.
+    pub fn recorded(&self) -> usize {
+        self.counts.iter().sum()
+    }
+
+    /// Whether so many have failed that the rest is not to be commanded; once true, it stays so.
+    pub fn is_aborted(&mut self, rule: Option<&Abort>) -> bool {
+        let recorded = self.recorded();
+        let failed = recorded - self.counts[Status::Succeeded as usize];
+        self.aborted |= rule.is_some_and(|rule| {
+            recorded >= rule.after.max(1) && failed as f64 * 100.0 >= rule.failed_percent * recorded as f64
+        });
+        self.aborted
+    }
+
+    /// The summary, once every device has its outcome.
+    pub fn summary(self, now_ms: u64) -> Summary {
+        Summary {
+            status: if self.aborted { SummaryStatus::Aborted } else { SummaryStatus::Completed },
+            total: self.total,
+            counts: self.counts,
+            failed: self.failed,
+            duration: Duration::from_millis(now_ms.saturating_sub(self.began_ms)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn counts_add_up_and_only_failures_are_named(outcomes in prop::collection::vec(0usize..8, 0..3000)) {
+            let mut tally = Tally::new(outcomes.len(), 0);
+            for index in &outcomes {
+                tally.record(&Arc::from("d"), Status::ALL[*index]);
+            }
+            let again: Tally = serde_json::from_str(&serde_json::to_string(&tally).unwrap()).unwrap();
+            prop_assert_eq!(&again, &tally);
+            let summary = tally.summary(5);
+            prop_assert_eq!(summary.counts.iter().sum::<usize>(), summary.total);
+            let failures = outcomes.iter().filter(|index| **index != Status::Succeeded as usize).count();
+            prop_assert_eq!(summary.failed.len(), failures.min(MAX_FAILED));
+        }
+    }
+
+    #[test]
+    fn it_aborts_at_the_threshold_and_not_before_enough_have_answered() {
+        let rule = Abort { failed_percent: 20.0, after: 10 };
+        let mut tally = Tally::new(100, 0);
+        for _ in 0..2 {
+            tally.record(&"bad".into(), Status::TimedOut);
+        }
+        assert!(!tally.is_aborted(Some(&rule)), "2 of 2, but fewer than 10");
+        for _ in 0..7 {
+            tally.record(&"good".into(), Status::Succeeded);
+        }
+        assert!(!tally.is_aborted(Some(&rule)));
+        tally.record(&"good".into(), Status::Succeeded);
+        assert!(tally.is_aborted(Some(&rule)), "2 of 10");
+        for _ in 0..90 {
+            tally.record(&"good".into(), Status::Succeeded);
+        }
+        assert!(tally.is_aborted(Some(&rule)), "what was stopped stays stopped");
+        assert!(!Tally::new(1, 0).is_aborted(Some(&Abort { failed_percent: 1.0, after: 0 })), "nothing has failed yet");
+    }
+}

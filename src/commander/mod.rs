@@ -1,0 +1,287 @@
+//! Commands to devices through their profiles: in order per device, matched, timed, and honest about what became of them.
+//!
+//! A [`Commander`] stands on one [`Agent`]. It renders a command as its profile says, makes sure that the answer's filter
+//! is granted before the request leaves, follows the request past the point of no return, and reads the answer. It never
+//! fails: whatever happens is an [`Outcome`], except that a command may be taken back before it was sent ([`NotStarted`]).
+
+mod answers;
+mod attempt;
+mod command;
+mod exchange;
+mod lanes;
+mod verdict;
+
+pub use command::{Command, CommandFuture, Many};
+pub use exchange::LateHandler;
+
+use crate::job::{Guarantee, Mode, Payload};
+use crate::metrics::metrics;
+use crate::mqtt::{Agent, Permit};
+use crate::outcome::{Failure, Outcome, Status};
+use crate::profile::{Call, Profile};
+use answers::{AnswerFilters, Answers};
+use exchange::{Exchange, Exchanges};
+use lanes::{Lanes, Turn};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How a commander behaves where neither a command nor a profile says.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Commands to one device at one time.
+    pub per_device: usize,
+    /// How long to wait for an answer.
+    pub default_timeout: Duration,
+    /// The longest that any command may wait for its answer, progress included.
+    pub max_timeout: Duration,
+    /// What a lost connection may cost.
+    pub default_guarantee: Guarantee,
+    /// How long after a command was given up its answer is still reported.
+    pub late_grace: Duration,
+    /// How many given-up commands are remembered for that.
+    pub max_late: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            per_device: 1,
+            default_timeout: Duration::from_secs(10),
+            max_timeout: Duration::from_secs(300),
+            default_guarantee: Guarantee::AtMostOnce,
+            late_grace: Duration::from_secs(60),
+            max_late: 50_000,
+        }
+    }
+}
+
+/// Commands devices through one MQTT connection. Cheap to clone.
+#[derive(Clone)]
+pub struct Commander {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    agent: Agent,
+    options: Options,
+    dialects: HashMap<Arc<str>, Dialect>,
+    /// Unguessable, and of this run of this process alone: no other replica sees our answers.
+    inbox: Arc<str>,
+    lanes: Lanes,
+    exchanges: Arc<Exchanges>,
+    filters: AnswerFilters,
+    last_attempt: AtomicU64,
+}
+
+struct Dialect {
+    profile: Arc<Profile>,
+    /// The filter that serves every command of this profile, kept subscribed from its first use on.
+    standing: Mutex<Option<Arc<Answers>>>,
+    seconds: crate::metrics::Histogram,
+}
+
+/// A command that was taken back before it was sent: nothing happened, and it may be run by anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotStarted {
+    /// Whoever asked for it may no longer run it.
+    Revoked,
+    /// The MQTT agent was closed.
+    Closed,
+}
+
+/// A command that was checked and has its place in the device's lane.
+pub(crate) struct Begun {
+    command: Command,
+    turn: Turn,
+    stop: CancellationToken,
+    began: Instant,
+}
+
+impl Commander {
+    /// A commander over an agent, with the profiles that commands may name.
+    pub fn new(agent: Agent, profiles: impl IntoIterator<Item = Profile>, options: Options) -> Self {
+        let inbox: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
+        let exchanges = Arc::new(Exchanges::new(options.max_late));
+        let filters = AnswerFilters::new(inbox.clone(), exchanges.clone());
+        let dialect = |profile: Profile| {
+            let seconds = metrics().device_histogram(profile.name());
+            (Arc::from(profile.name()), Dialect { profile: Arc::new(profile), standing: Mutex::default(), seconds })
+        };
+        let dialects = profiles.into_iter().map(dialect).collect();
+        let (lanes, last_attempt) = (Lanes::default(), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { agent, options, dialects, inbox, lanes, exchanges, filters, last_attempt }) }
+    }
+
+    /// A commander with the built-in profiles, everything at its default.
+    pub fn with_builtin_profiles(agent: Agent) -> Self {
+        let compile = |(name, table): (String, toml::Table)| Profile::compile(&name, &table).ok();
+        Self::new(agent, crate::profile::builtin().into_iter().filter_map(compile), Options::default())
+    }
+
+    /// A command to one device, to be refined and awaited:
+    /// `commander.command("lamp", "on", json!({"level": 3})).timeout(second).await`.
+    pub fn command(
+        &self,
+        device: impl Into<Arc<str>>,
+        command: impl Into<Arc<str>>,
+        payload: impl Into<Payload>,
+    ) -> CommandFuture {
+        CommandFuture::new(self.clone(), Command::new(device.into(), command.into(), payload.into()))
+    }
+
+    /// The same command to many devices, a bounded number at a time; a stream of device and outcome, as they come.
+    pub fn command_many<D: Into<Arc<str>>>(
+        &self,
+        devices: impl IntoIterator<Item = D>,
+        command: impl Into<Arc<str>>,
+        payload: impl Into<Payload>,
+    ) -> Many {
+        let devices = devices.into_iter().map(Into::into).collect();
+        Many::new(self.clone(), devices, Command::new("".into(), command.into(), payload.into()))
+    }
+
+    /// Subscribes to the answers of every profile that has one filter for all, so that the first command need not wait.
+    pub async fn subscribe_standing(&self) -> Result<(), crate::mqtt::Error> {
+        for dialect in self.inner.dialects.values() {
+            self.inner.standing(dialect).await?;
+        }
+        Ok(())
+    }
+
+    /// What a lost connection may cost a job of this profile: what the job says, else the profile, else the configuration.
+    pub(crate) fn guarantee(&self, profile: &str, asked: Option<Guarantee>) -> Guarantee {
+        let of_profile = || self.inner.dialects.get(profile).and_then(|dialect| dialect.profile.guarantee());
+        asked.or_else(of_profile).unwrap_or(self.inner.options.default_guarantee)
+    }
+
+    /// Checks a command against its profile, and takes its place in the device's lane: in the order of the calls. Once
+    /// `stop` is cancelled, it does not begin any more.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, and what would be right.
+    pub(crate) fn begin(&self, command: Command, stop: CancellationToken) -> Result<Begun, Failure> {
+        let inner = &self.inner;
+        let dialect = inner.dialect(&command.profile)?;
+        let profile = &dialect.profile;
+        // Rendered once more when its turn comes, as another attempt; what it says about the job does not change.
+        profile
+            .render(&inner.call(&command, 0))
+            .map_err(|invalid| Failure::new("invalid", format!("{}: {}", invalid.field, invalid.message)))?;
+        if profile.needs_mqtt5() && inner.agent.protocol() == crate::mqtt::Protocol::V311 {
+            let message = format!("profile: {:?} needs MQTT 5, and mqtt.protocol is 3.1.1", profile.name());
+            return Err(Failure::new("invalid", message));
+        }
+        let width = if profile.one_at_a_time() {
+            1
+        } else {
+            profile.in_flight_per_device().unwrap_or(inner.options.per_device)
+        };
+        let turn = inner.lanes.enter(&command.device, width);
+        Ok(Begun { command, turn, stop, began: Instant::now() })
+    }
+
+    /// Runs a command whose place was taken. `late` is called if it is given up while an answer may still come.
+    ///
+    /// Cancel-safe: dropping the future takes back what was not sent, and stops waiting for what was.
+    pub(crate) async fn finish(
+        &self,
+        begun: Begun,
+        late: impl FnOnce() -> Option<LateHandler>,
+    ) -> Result<Outcome, NotStarted> {
+        attempt::run(&self.inner, begun, late).await
+    }
+
+    /// Proves the answer path of a profile: a message to our own inbox must come back. Returns how long it took.
+    ///
+    /// `None` where the profile has a filter per device, so that there is nothing to prove before one is commanded. A broker
+    /// can grant a subscription and never deliver on it, which looks like silent devices.
+    pub async fn prove(&self, profile: &str, within: Duration) -> Result<Option<Duration>, Failure> {
+        attempt::prove(&self.inner, profile, within).await
+    }
+
+    /// The names of its profiles.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.inner.dialects.keys().map(|name| &**name)
+    }
+
+    /// The agent that it stands on.
+    pub fn agent(&self) -> &Agent {
+        &self.inner.agent
+    }
+}
+
+impl Inner {
+    fn dialect(&self, name: &str) -> Result<&Dialect, Failure> {
+        self.dialects.get(name).ok_or_else(|| {
+            let mut known: Vec<&str> = self.dialects.keys().map(|name| &**name).collect();
+            known.sort_unstable();
+            let name: String = name.chars().take(64).collect();
+            Failure::new("invalid", format!("profile: there is none named {name:?}; there are {}", known.join(", ")))
+        })
+    }
+
+    fn call<'a>(&'a self, command: &'a Command, attempt: u128) -> Call<'a> {
+        Call {
+            device: &command.device,
+            command: &command.command,
+            payload: &command.payload,
+            inbox: &self.inbox,
+            attempt,
+            job_id: &command.id,
+            expires_at: command.expires_at,
+        }
+    }
+
+    /// A number for an attempt, never used before by this commander.
+    fn next_attempt(&self, profile: &Profile) -> u128 {
+        match profile.attempt_bits() {
+            128.. => rand::random(),
+            bits => u128::from(self.last_attempt.fetch_add(1, Ordering::Relaxed) + 1) & ((1 << bits) - 1),
+        }
+    }
+
+    /// The profile's one filter for all commands, granted; `None` where it has a filter per device.
+    async fn standing(&self, dialect: &Dialect) -> Result<Option<Arc<Answers>>, crate::mqtt::Error> {
+        let Some(filter) = dialect.profile.standing_filter(&self.inbox) else { return Ok(None) };
+        let known = dialect.standing.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(answers) = known.filter(|answers| answers.is_live()) {
+            return Ok(Some(answers));
+        }
+        let answers = self.filters.granted(&self.agent, &dialect.profile, &filter).await?;
+        *dialect.standing.lock().unwrap_or_else(PoisonError::into_inner) = Some(answers.clone());
+        Ok(Some(answers))
+    }
+}
+
+/// The status of a one-way command that the broker took, and of an answered one.
+fn is_request(mode: Mode) -> bool {
+    mode == Mode::Request
+}
+
+/// A command that its profile cannot carry.
+pub(crate) fn invalid(failure: Failure) -> Outcome {
+    Outcome::not_sent(Status::Invalid, failure)
+}
+
+/// What an exchange needs of a command.
+fn exchange_for(command: &Command, guarantee: Guarantee, awaits_answer: bool) -> Exchange {
+    Exchange {
+        device: command.device.clone(),
+        awaits_answer,
+        topics: Vec::new(),
+        ends_with_link: guarantee == Guarantee::AtLeastOnce,
+        permit: command.permit.clone(),
+        subscriptions: Vec::new(),
+    }
+}
+
+/// A permit that a closure gives.
+impl<F: Fn() -> bool + Send + Sync> Permit for F {
+    fn granted(&self) -> bool {
+        self()
+    }
+}

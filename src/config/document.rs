@@ -1,0 +1,75 @@
+//! The two documents made from the table of keys: the commented file and the JSON Schema.
+
+use super::keys::{KEYS, Key, SECTIONS};
+use super::schedules;
+use serde_json::{Map, Value as Json, json};
+use std::fmt::Write;
+
+/// Every key with its meaning and default, all of them commented out: a file that changes nothing.
+pub fn commented_file() -> String {
+    let mut text = String::from(
+        "# Every key of the configuration, with its default. What is commented out is in force all the same.\n\
+         # Order: defaults, then this file, then the environment (SWITCHBOARD__AMQP__QUEUE=…), then flags.\n",
+    );
+    for (section, about) in SECTIONS {
+        let _ = write!(text, "\n# {about}\n[{section}]\n");
+        for key in KEYS.iter().filter(|key| key.section() == section) {
+            let _ = write!(text, "\n# {}\n{}\n", key.doc.replace('\n', "\n# "), example(key));
+        }
+    }
+    text.push_str(
+        "\n# A device dialect. Each key is laid over the built-in profile of that name, so this changes just one of them.\n\
+         # [profiles.default]\n# qos = 0\n\
+         \n# Jobs sent at set times. Not served by this version.\n\
+         # [[schedules]]\n# name = \"nightly\"\n# cron = \"0 3 * * *\"\n# job = { device = \"garage-7\", command = \"close\" }\n",
+    );
+    text
+}
+
+fn example(key: &Key) -> String {
+    match key.default {
+        Some(default) => format!("#{} = {default}", key.name()),
+        None => format!("#{} =", key.name()),
+    }
+}
+
+/// The JSON Schema of a configuration file.
+pub fn schema() -> Json {
+    let mut sections = Map::new();
+    for (section, about) in SECTIONS {
+        let mut keys = Map::new();
+        for key in KEYS.iter().filter(|key| key.section() == section) {
+            keys.insert(key.name().to_owned(), key_schema(key));
+        }
+        let schema = json!({"type": "object", "description": about, "properties": keys, "additionalProperties": false});
+        match section.split_once('.') {
+            // A section within a section stands after it in the list.
+            Some((outer, inner)) => sections[outer]["properties"][inner] = schema,
+            None => drop(sections.insert(section.to_owned(), schema)),
+        }
+    }
+    let profiles = json!({
+        "type": "object",
+        "description": "Device dialects by name; each key is laid over the built-in profile of that name.",
+        "additionalProperties": {"type": "object"},
+    });
+    sections.insert("profiles".into(), profiles);
+    sections.insert("schedules".into(), schedules::schema());
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Switchboard configuration",
+        "type": "object",
+        "properties": sections,
+        "additionalProperties": false,
+    })
+}
+
+fn key_schema(key: &Key) -> Json {
+    let mut schema = key.kind.schema();
+    schema["description"] = key.doc.replace('\n', " ").into();
+    let default = key.default.and_then(|default| format!("x = {default}").parse::<toml::Table>().ok());
+    if let Some(default) = default.and_then(|table| serde_json::to_value(&table["x"]).ok()) {
+        schema["default"] = default;
+    }
+    schema
+}

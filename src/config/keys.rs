@@ -1,0 +1,244 @@
+//! The one table of configuration keys: reading, the check for unknown keys, the JSON Schema and the documented file all
+//! come from it.
+
+use super::kind::Kind;
+
+/// One key.
+#[derive(Debug)]
+pub(super) struct Key {
+    /// Section and name: `amqp.tls.ca_file`.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its default as TOML; `None` where it has none, and then the doc says what its absence means.
+    pub default: Option<&'static str>,
+    /// What it means, in one or more lines.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// The section it stands in: `amqp.tls`.
+    pub(super) fn section(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// Its name within the section: `ca_file`.
+    pub(super) fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+}
+
+/// The key of that path.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// What each section is about, in the order of the documented file.
+pub(super) const SECTIONS: [(&str, &str); 8] = [
+    ("amqp", "The broker that jobs come from and results go to."),
+    ("amqp.tls", "TLS to the AMQP broker, with an address that begins with amqps://."),
+    ("mqtt", "The broker that devices are reached through."),
+    ("mqtt.tls", "TLS to the MQTT broker, with an address that begins with mqtts:// or wss://."),
+    ("worker", "How jobs are worked on."),
+    ("http", "Metrics and health."),
+    ("celery", "Celery tasks."),
+    ("log", "What is logged, on standard error."),
+];
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key { path, kind, default: Some(default), doc }
+}
+
+const fn optional(path: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { path, kind, default: None, doc }
+}
+
+const QUEUE_TYPES: Kind = Kind::OneOf(&["quorum", "classic"]);
+const PORTS: u64 = 65_535;
+const DAY_MS: u64 = 86_400_000;
+
+/// Every key outside `[profiles.NAME]` and `[[schedules]]`, whose names are the user's own.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "amqp.url",
+        Kind::Url(&["amqp", "amqps"]),
+        r#""amqp://guest:guest@127.0.0.1:5672/%2f""#,
+        "The broker's address, with user, password and virtual host (%2f is the virtual host \"/\").",
+    ),
+    key("amqp.queue", Kind::Queue, r#""switchboard.commands""#, "The queue that jobs are taken from."),
+    key("amqp.queue_type", QUEUE_TYPES, r#""quorum""#, "Its type where it is declared: \"quorum\" or \"classic\"."),
+    key("amqp.declare", Kind::Flag, "true", "Whether queues are declared; false only checks that they exist."),
+    optional(
+        "amqp.prefetch",
+        Kind::Count { min: 1, max: PORTS },
+        "How many jobs may be delivered and not yet acked: what a crash can touch. worker.concurrency where it is not set.",
+    ),
+    key("amqp.bulk_queue", Kind::Queue, r#""switchboard.bulk""#, "The queue for the pieces of bulk jobs."),
+    key(
+        "amqp.dead_letter_queue",
+        Kind::Queue,
+        r#""switchboard.dead""#,
+        "Where jobs go that can be neither processed nor answered; the header x-switchboard-reason says why.",
+    ),
+    optional(
+        "amqp.tls.ca_file",
+        Kind::File,
+        "Certificates of the authorities to trust (PEM); the system's own where it is not set.",
+    ),
+    optional("amqp.tls.cert_file", Kind::File, "The client's certificate (PEM), together with key_file."),
+    optional("amqp.tls.key_file", Kind::File, "The client's private key (PEM), together with cert_file."),
+    key(
+        "mqtt.url",
+        Kind::Url(&["mqtt", "mqtts", "ws", "wss"]),
+        r#""mqtt://127.0.0.1:1883""#,
+        "The broker's address: mqtt://, mqtts:// (TLS), ws:// or wss:// (WebSocket, with its path).",
+    ),
+    key("mqtt.protocol", Kind::OneOf(&["5", "3.1.1"]), r#""5""#, "The version of MQTT: \"5\" or \"3.1.1\"."),
+    key(
+        "mqtt.client_id_prefix",
+        Kind::Text { max: 64 },
+        r#""switchboard""#,
+        "What every client id begins with; the rest is made anew for each process, since a broker lets one client have an id.",
+    ),
+    optional(
+        "mqtt.username",
+        Kind::Text { max: 65_535 },
+        "The user; the one in the address, if any, where it is not set.",
+    ),
+    optional(
+        "mqtt.password_file",
+        Kind::File,
+        "A file with the password and nothing else; a line break at its end is ignored.",
+    ),
+    key(
+        "mqtt.keep_alive",
+        Kind::Time { min: 5_000, max: 65_535_000 },
+        r#""30s""#,
+        "How long the connection may be silent before it is probed; a dead broker is noticed within one and a half times this.",
+    ),
+    key(
+        "mqtt.session_expiry",
+        Kind::Time { min: 0, max: 30 * DAY_MS },
+        r#""60s""#,
+        "How long the broker keeps answers for us over a lost connection (MQTT 5); whole seconds.",
+    ),
+    optional(
+        "mqtt.tls.ca_file",
+        Kind::File,
+        "Certificates of the authorities to trust (PEM); the system's own where it is not set.",
+    ),
+    optional("mqtt.tls.cert_file", Kind::File, "The client's certificate (PEM), together with key_file."),
+    optional("mqtt.tls.key_file", Kind::File, "The client's private key (PEM), together with cert_file."),
+    key(
+        "worker.concurrency",
+        Kind::Count { min: 1, max: PORTS },
+        "1000",
+        "How many commands may be under way at a time.",
+    ),
+    key(
+        "worker.per_device",
+        Kind::Count { min: 1, max: PORTS },
+        "1",
+        "How many of them for one device; 1 runs them one after the other, in order.",
+    ),
+    key(
+        "worker.default_timeout",
+        Kind::Time { min: 1, max: DAY_MS },
+        r#""10s""#,
+        "How long to wait for a device's answer where the job does not say.",
+    ),
+    key("worker.max_timeout", Kind::Time { min: 1, max: DAY_MS }, r#""5m""#, "The longest that a job may ask to wait."),
+    key(
+        "worker.default_guarantee",
+        Kind::OneOf(&["at_most_once", "at_least_once"]),
+        r#""at_most_once""#,
+        "What happens where a crash leaves it open whether a command was sent, and the job does not say:\n\
+         \"at_most_once\" reports it as unknown, \"at_least_once\" sends it again.",
+    ),
+    key(
+        "worker.claims",
+        Kind::Flag,
+        "false",
+        "Whether commands are claimed in a log shared by all replicas, for at most once across them.",
+    ),
+    key(
+        "worker.grace",
+        Kind::Time { min: 0, max: DAY_MS },
+        r#""30s""#,
+        "How long running jobs may take to end when the worker is stopped.",
+    ),
+    key(
+        "worker.max_payload_bytes",
+        Kind::Count { min: 1, max: 268_435_455 },
+        "262144",
+        "How large a command's payload may be, in bytes.",
+    ),
+    key(
+        "worker.late_grace",
+        Kind::Time { min: 0, max: DAY_MS },
+        r#""60s""#,
+        "How long after timed_out or unknown a device's answer is still reported, as a late result.",
+    ),
+    key(
+        "http.listen",
+        Kind::Listen,
+        r#""127.0.0.1:9464""#,
+        "Where /metrics, /healthz and /readyz are served; port 0 takes a free one.",
+    ),
+    key("celery.enabled", Kind::Flag, "true", "Whether Celery tasks are taken."),
+    key("celery.queue", Kind::Queue, r#""switchboard.celery""#, "The queue that Celery tasks are taken from."),
+    key(
+        "celery.queue_type",
+        QUEUE_TYPES,
+        r#""classic""#,
+        "Its type: \"classic\" as a Celery client declares it by default, or \"quorum\".",
+    ),
+    optional(
+        "celery.queue_arguments",
+        Kind::Table,
+        "Further arguments that the Celery application declares the queue with: { x-max-priority = 10 }. None where it is not set.",
+    ),
+    key("celery.events", Kind::Flag, "true", "Whether events are sent for celery events and Flower."),
+    key("celery.control", Kind::Flag, "true", "Whether celery inspect and celery control are answered."),
+    optional(
+        "celery.result_backend",
+        Kind::Url(&["redis", "rediss"]),
+        "A Redis to store results in besides; the rpc backend is always served.",
+    ),
+    optional(
+        "celery.tasks",
+        Kind::Table,
+        "Names of tasks of the application's own, each with the command it stands for:\n\
+         { \"garage.tasks.open\" = { command = \"open\" } }. None where it is not set.",
+    ),
+    key("log.format", Kind::OneOf(&["text", "json"]), r#""text""#, "How a line looks: \"text\" or \"json\"."),
+    key(
+        "log.level",
+        Kind::Level,
+        r#""info""#,
+        "error, warn, info, debug, trace, off, or a filter by module: \"info,switchboard::mqtt=debug\".",
+    ),
+    optional(
+        "log.otlp_endpoint",
+        Kind::Url(&["http", "https"]),
+        "Where traces are sent (OTLP); nowhere where it is not set.",
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_stands_in_a_known_section_once_and_its_default_is_of_its_kind() {
+        for (index, key) in KEYS.iter().enumerate() {
+            assert!(SECTIONS.iter().any(|(section, _)| *section == key.section()), "{}", key.path);
+            assert!(!KEYS[..index].iter().any(|other| other.path == key.path), "{} twice", key.path);
+            assert!(key.doc.ends_with('.'), "{}", key.path);
+            if let Some(default) = key.default {
+                let table: toml::Table = format!("x = {default}").parse().unwrap();
+                assert!(key.kind.check(&table["x"]).is_ok(), "{}", key.path);
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Broker addresses and secrets, which show themselves to nobody who does not ask for them by name.
+
+use std::fmt;
+
+/// What stands in the place of something secret.
+const HIDDEN: &str = "***";
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Hides a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+/// An address with scheme and host, checked in form; shown without its password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Url(String);
+
+impl Url {
+    /// Checks the form and the scheme; the error says what would be right, and shows no password.
+    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, String> {
+        let wrong = |what: &str| {
+            let like = schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ");
+            format!("is {:?}, {what}; right is an address that begins with {like}", redact(text))
+        };
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("which has no scheme"))?;
+        if !schemes.contains(&scheme) {
+            return Err(wrong("whose scheme is not served here"));
+        }
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (host, port) = split_port(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
+        if host.is_empty() {
+            return Err(wrong("which names no host"));
+        }
+        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(wrong("which has a space or control character in it"));
+        }
+        match port.map(str::parse::<u16>) {
+            None | Some(Ok(1..)) => Ok(Self(text.to_owned())),
+            Some(_) => Err(wrong(
+                "whose port is no number from 1 to 65535 (in a user name or password, a ':', '/' or '@' is written %3A, %2F, %40)",
+            )),
+        }
+    }
+
+    /// The whole address, password included, for the one place that connects with it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The part before `://`.
+    pub fn scheme(&self) -> &str {
+        self.0.split("://").next().unwrap_or_default()
+    }
+
+    /// Whether its scheme is one of those that go over TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.scheme(), "amqps" | "mqtts" | "wss" | "rediss" | "https")
+    }
+
+    /// What follows host and port: empty, or beginning with `/`, `?` or `#`.
+    pub fn path(&self) -> &str {
+        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        rest.find(['/', '?', '#']).map_or("", |start| &rest[start..])
+    }
+
+    /// The user in it, percent-decoded.
+    pub fn user(&self) -> Option<String> {
+        self.user_info().map(|info| decode(info.split(':').next().unwrap_or_default())).filter(|user| !user.is_empty())
+    }
+
+    /// The password in it, percent-decoded.
+    pub fn password(&self) -> Option<Secret> {
+        self.user_info()?.split_once(':').map(|(_, password)| Secret(decode(password)))
+    }
+
+    fn user_info(&self) -> Option<&str> {
+        let rest = self.0.split_once("://")?.1;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        authority.rsplit_once('@').map(|(info, _)| info)
+    }
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&redact(&self.0))
+    }
+}
+
+impl fmt::Debug for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", redact(&self.0))
+    }
+}
+
+/// Any text that might be an address with a password in it, without the password.
+///
+/// When in doubt it hides too much: everything between the user and the last `@`, and what stands where a port should
+/// be and is none.
+pub fn redact(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + 3);
+    let (scheme, rest) = text.split_at(start);
+    if let Some((info, host)) = rest.rsplit_once('@') {
+        return match info.split_once(':') {
+            Some((user, _)) => format!("{scheme}{user}:{HIDDEN}@{host}"),
+            None => text.to_owned(),
+        };
+    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match split_port(&rest[..end]) {
+        (host, Some(port)) if start > 0 && port.parse::<u16>().is_err() => format!("{scheme}{host}:{HIDDEN}"),
+        _ => text.to_owned(),
+    }
+}
+
+/// Host and port; the colons of an IPv6 address in brackets belong to the host.
+fn split_port(host: &str) -> (&str, Option<&str>) {
+    let after_brackets = host.rfind(']').map_or(0, |at| at + 1);
+    match host[after_brackets..].find(':') {
+        Some(at) => (&host[..after_brackets + at], Some(&host[after_brackets + at + 1..])),
+        None => (host, None),
+    }
+}
+
+fn decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escaped = match rest {
+            [b'%', high, low, ..] => hex(*high).zip(hex(*low)),
+            _ => None,
+        };
+        match escaped {
+            Some((high, low)) => {
+                bytes.push(high * 16 + low);
+                rest = &rest[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AMQP: &[&str] = &["amqp", "amqps"];
+
+    #[test]
+    fn a_password_is_hidden_wherever_it_may_stand() {
+        for (text, shown) in [
+            ("amqp://guest:canary@h:5672/%2f", "amqp://guest:***@h:5672/%2f"),
+            ("amqp://u:can@ar/y@h", "amqp://u:***@h"),
+            ("amqp://u:canary", "amqp://u:***"),
+            ("u:canary@h", "u:***@h"),
+            ("amqp:/u:canary@h", "amqp:***@h"),
+            ("amqp://:canary@h", "amqp://:***@h"),
+            ("mqtt://[::1]:1883", "mqtt://[::1]:1883"),
+            ("mqtt://h:1883/x", "mqtt://h:1883/x"),
+            ("amqp://user@h", "amqp://user@h"),
+            ("plain text", "plain text"),
+        ] {
+            assert_eq!(redact(text), shown);
+        }
+        let url = Url::parse("amqps://u:can%40ary@h/v", AMQP).unwrap();
+        assert!(!format!("{url} {url:?} {:?}", url.password()).contains("ary"));
+        assert_eq!((url.user().as_deref(), url.password().unwrap().expose()), (Some("u"), "can@ary"));
+        assert_eq!((url.scheme(), url.is_tls(), url.path()), ("amqps", true, "/v"));
+    }
+
+    #[test]
+    fn what_cannot_be_connected_to_is_refused_without_its_password() {
+        for bad in [
+            "",
+            "h:5672",
+            "http://h",
+            "amqp://",
+            "amqp://u:canary@",
+            "amqp://h:0",
+            "amqp://h:99999",
+            "amqp://u:canary",
+            "amqp://h:",
+            "amqp://u:can ary@h",
+        ] {
+            let problem = Url::parse(bad, AMQP).unwrap_err();
+            assert!(problem.contains("amqp://, amqps://") && !problem.contains("ary"), "{problem}");
+        }
+        for good in ["amqp://h", "amqps://u:p@h:5671/v?heartbeat=10", "amqp://[::1]:5672", "amqp://[::1]"] {
+            assert!(Url::parse(good, AMQP).is_ok(), "{good}");
+        }
+    }
+}

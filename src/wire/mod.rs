@@ -1,0 +1,3 @@
+//! Wire formats: AMQP messages into jobs, outcomes into AMQP messages.
+
+pub mod native;

@@ -1,0 +1,29 @@
+//! The native format: jobs and results as the contract has them.
+//!
+//! Reading is strict, since a job that is half understood moves a real device: every field is known, of its type, named
+//! once, and the message of a refusal names the field, what was found and what would be right.
+
+mod bulk;
+mod checked;
+mod content;
+mod job;
+mod members;
+mod message_id;
+mod moment;
+mod payload;
+mod producer;
+mod result;
+mod summary;
+#[cfg(test)]
+mod tests;
+mod value;
+
+pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
+pub use producer::encode;
+pub use result::{Origin, Timing, result};
+pub use summary::{FAILED_LISTED, Summary, SummaryStatus, summary};
+
+/// The AMQP `type` of a result.
+pub const RESULT: &str = "switchboard.result";
+/// The AMQP `type` of a summary.
+pub const SUMMARY: &str = "switchboard.summary";

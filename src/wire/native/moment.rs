@@ -1,0 +1,59 @@
+//! Instants in a job: RFC 3339 texts, and what the AMQP properties say about time.
+
+use super::value::wrong;
+use crate::envelope::{Envelope, Value};
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+const RIGHT: &str = "RFC 3339 with its offset, like \"2026-11-22T10:00:05Z\",";
+
+/// An RFC 3339 instant in any offset, as milliseconds since the Unix epoch; one before the epoch is the epoch.
+pub(super) fn instant(field: &str, value: &RawValue) -> Result<u64, String> {
+    serde_json::from_str::<&str>(value.get())
+        .ok()
+        .filter(|text| is_rfc3339(text))
+        .and_then(|text| text.parse::<Timestamp>().ok())
+        .map(|time| u64::try_from(time.as_millisecond()).unwrap_or(0))
+        .ok_or_else(|| wrong(field, value, RIGHT))
+}
+
+/// An instant as the contract writes it: RFC 3339 in UTC, with milliseconds.
+pub(super) fn text(unix_ms: u64) -> String {
+    let time = Timestamp::from_millisecond(i64::try_from(unix_ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
+    format!("{time:.3}")
+}
+
+/// The parser takes more of ISO 8601 than producers of other languages could write or read back.
+fn is_rfc3339(text: &str) -> bool {
+    let at = |index: usize| text.as_bytes().get(index).copied().unwrap_or(0);
+    let date_and_time =
+        at(4) == b'-' && at(7) == b'-' && matches!(at(10), b'T' | b't' | b' ') && at(13) == b':' && at(16) == b':';
+    let zulu = text.ends_with(['Z', 'z']);
+    let offset = text.len() > 24 && matches!(at(text.len() - 6), b'+' | b'-') && at(text.len() - 3) == b':';
+    date_and_time && (zulu || offset)
+}
+
+/// When the producer made the message, in milliseconds since the Unix epoch: by RabbitMQ's own header to the
+/// millisecond, where the broker is set to write it, else by the `timestamp` property to the second.
+pub(super) fn made_at(envelope: &Envelope) -> Option<u64> {
+    match envelope.headers.get("timestamp_in_ms") {
+        Some(Value::Int(ms)) if *ms > 0 => Some(*ms as u64),
+        _ => envelope.timestamp.map(|seconds| seconds.saturating_mul(1000)),
+    }
+}
+
+/// When the message's own time to live ends, in milliseconds since the Unix epoch.
+///
+/// A message that does not say when it was made has no such instant here: until it was delivered the broker has counted
+/// for it, and nobody knows how far.
+pub(super) fn time_to_live_ends(envelope: &Envelope) -> Result<Option<u64>, String> {
+    let Some(text) = envelope.expiration.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
+    let ttl_ms: u64 = text.parse().map_err(|_| {
+        let shown = crate::excerpt::Excerpt(text);
+        format!("the AMQP property expiration is {shown}; a whole number of milliseconds is right")
+    })?;
+    // A timestamp names the second within which the message was made. Counted from its beginning, a short time to live
+    // would be over before it began.
+    let within = if envelope.headers.get("timestamp_in_ms").is_some() { 0 } else { 999 };
+    Ok(made_at(envelope).map(|made| made.saturating_add(within).saturating_add(ttl_ms)))
+}

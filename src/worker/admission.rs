@@ -1,0 +1,121 @@
+//! Whether a job may run: a pure table, asked before anything is done about it.
+
+use crate::deadline::Now;
+use crate::job::{Guarantee, Job};
+use crate::outcome::{Executed, Failure, Outcome, Status};
+use std::time::Duration;
+
+/// What is to be done with a job.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Admission {
+    /// Run it.
+    Run,
+    /// Its time has not come.
+    Later { not_before: u64 },
+    /// Do not run it: this is what became of it.
+    Answer(Box<Outcome>),
+}
+
+/// A delivery that somebody else may have begun is run again only where the job allows it: nothing in a message says how
+/// far the other one got.
+pub(crate) fn admit(job: &Job, guarantee: Guarantee, redelivered: bool, now: Now) -> Admission {
+    if redelivered && guarantee == Guarantee::AtMostOnce {
+        return Admission::Answer(Box::new(perhaps_run("it was delivered before, to a worker that did not finish it")));
+    }
+    if job.expires_at.is_some_and(|at| now.is_past(at)) {
+        return Admission::Answer(Box::new(match redelivered {
+            true => perhaps_run("it expired after it was delivered to a worker that did not finish it"),
+            false => Outcome::not_sent(
+                Status::Expired,
+                Failure::new("expired", "its expires_at had passed when it was taken from the queue"),
+            ),
+        }));
+    }
+    match job.not_before.filter(|at| !now.is_past(*at)) {
+        Some(not_before) => Admission::Later { not_before },
+        None => Admission::Run,
+    }
+}
+
+fn perhaps_run(why: &str) -> Outcome {
+    let message = format!("{why}; the device may have acted");
+    Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("redelivered", message)))
+}
+
+/// How long a job is held here until its time comes; beyond that it waits in the broker.
+pub(crate) fn hold(not_before: u64, now: Now, most: Duration) -> Option<Duration> {
+    let wait = Duration::from_millis(not_before.saturating_sub(now.unix_ms));
+    (wait <= most).then_some(wait)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::{Mode, Payload, Targets};
+    use std::time::Instant;
+
+    fn job(expires_at: Option<u64>, not_before: Option<u64>) -> Job {
+        Job {
+            id: "j".into(),
+            targets: Targets::One("d".into()),
+            command: "c".into(),
+            payload: Payload::Empty,
+            mode: Mode::Request,
+            profile: "default".into(),
+            timeout: None,
+            expires_at,
+            not_before,
+            guarantee: None,
+            enqueued_at: None,
+        }
+    }
+
+    fn now() -> Now {
+        Now { instant: Instant::now(), unix_ms: 1000 }
+    }
+
+    fn said(admission: Admission) -> (Status, Executed) {
+        match admission {
+            Admission::Answer(outcome) => (outcome.status, outcome.executed),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_fresh_job_in_time_runs() {
+        for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
+            assert_eq!(admit(&job(Some(1001), Some(1000)), guarantee, false, now()), Admission::Run);
+        }
+    }
+
+    #[test]
+    fn a_redelivered_job_runs_again_only_if_it_may() {
+        assert_eq!(
+            said(admit(&job(None, None), Guarantee::AtMostOnce, true, now())),
+            (Status::Unknown, Executed::Unknown)
+        );
+        assert_eq!(admit(&job(None, None), Guarantee::AtLeastOnce, true, now()), Admission::Run);
+    }
+
+    #[test]
+    fn an_expired_job_was_not_sent_unless_somebody_else_may_have_sent_it() {
+        assert_eq!(
+            said(admit(&job(Some(1000), None), Guarantee::AtMostOnce, false, now())),
+            (Status::Expired, Executed::No)
+        );
+        assert_eq!(
+            said(admit(&job(Some(1000), None), Guarantee::AtLeastOnce, true, now())),
+            (Status::Unknown, Executed::Unknown)
+        );
+    }
+
+    #[test]
+    fn a_job_whose_time_has_not_come_waits_here_or_in_the_broker() {
+        assert_eq!(
+            admit(&job(None, Some(1500)), Guarantee::AtMostOnce, false, now()),
+            Admission::Later { not_before: 1500 }
+        );
+        assert_eq!(hold(1500, now(), Duration::from_millis(500)), Some(Duration::from_millis(500)));
+        assert_eq!(hold(1501, now(), Duration::from_millis(500)), None);
+    }
+}

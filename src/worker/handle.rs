@@ -1,0 +1,225 @@
+//! One delivery from first byte to ack; reading [`handle`] is reading the way of a job.
+
+use super::Shared;
+use super::admission::hold;
+use super::intake::{self, Running, Taken, What};
+use super::many;
+use super::settlement::{Happened, Reply, Settle, settle};
+use crate::commander::{Begun, LateHandler, NotStarted};
+use crate::deadline::Now;
+use crate::envelope::Envelope;
+use crate::job::Guarantee;
+use crate::metrics::{Protocol, Stage, metrics};
+use crate::outcome::{Executed, Failure, Outcome, Status};
+use crate::wire::native::{self, Origin, Timing};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::time::sleep;
+
+/// What came of a job, and the message that says so.
+struct Done {
+    happened: Happened,
+    result: Option<Arc<Envelope>>,
+    status: Option<Status>,
+    running: Option<Running>,
+    detail: String,
+}
+
+/// Decoded and admitted already; from here: command, answer, outcome, reply confirmed, ack.
+pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
+    let _counted = InFlight::count();
+    loop {
+        let done = match std::mem::replace(&mut taken.what, What::Answer(Box::new(stopped()))) {
+            What::Later { not_before } => match wait_here(shared, not_before).await {
+                Some(()) => {
+                    taken = intake::take(shared, taken.delivery);
+                    continue;
+                }
+                None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
+                    Happened::NotStarted
+                } else {
+                    Happened::TooEarly
+                }),
+            },
+            What::Join(heard) => match heard.await {
+                Ok(Some(reply)) => Done::repeated(reply, &taken.origin),
+                // The first one did nothing to the device: this one may.
+                _ => {
+                    taken = intake::take(shared, taken.delivery);
+                    continue;
+                }
+            },
+            what => done(shared, &taken, what).await,
+        };
+        return finish(shared, taken, done).await;
+    }
+}
+
+/// Runs a job; a panic of ours costs this job alone.
+async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
+    let run = async {
+        match what {
+            What::Undecodable(failure) => Done::undecodable(taken, failure),
+            What::Answer(outcome) => Done::outcome(taken, *outcome, None),
+            What::Repeat(reply) => Done::repeated(reply, &taken.origin),
+            What::Run { begun, guarantee, running } => run_one(shared, taken, begun, guarantee, running).await,
+            What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk).await {
+                many::Ended::Summary(summary) => {
+                    let result = native::summary(&taken.origin, &summary);
+                    Done { status: Some(Status::Succeeded), ..Done::with(Happened::Outcome, result, Some(running)) }
+                }
+                // The rest is a message of its own by now, and its summary will count what was done here.
+                many::Ended::Continued => Done::without_result(Happened::Continued),
+                many::Ended::Lost => Done::without_result(Happened::Lost),
+            },
+            What::AnswerAll { bulk, outcome, running } => {
+                let summary = many::answer_all(shared, taken, bulk, &outcome).await;
+                Done {
+                    status: Some(outcome.status),
+                    ..Done::with(Happened::Outcome, native::summary(&taken.origin, &summary), Some(running))
+                }
+            }
+            What::Later { .. } | What::Join(_) => Done::without_result(Happened::NotStarted),
+        }
+    };
+    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+        tracing::error!(job_id = &*taken.origin.id, "a job made the worker panic; only this job is affected");
+        let failure = Failure::new("internal", "the worker failed on this job; the device may have acted");
+        let outcome = Outcome::new(Status::Unknown, Executed::Unknown, Some(failure));
+        Done { happened: Happened::Panicked, ..Done::outcome(taken, outcome, None) }
+    })
+}
+
+async fn run_one(shared: &Arc<Shared>, taken: &Taken, begun: Begun, guarantee: Guarantee, running: Running) -> Done {
+    let hard = shared.shutdown.hard();
+    let outcome = tokio::select! {
+        biased;
+        outcome = shared.commander.finish(begun, || late_handler(shared, taken, &taken.device)) => outcome,
+        () = hard.cancelled() => match guarantee {
+            Guarantee::AtMostOnce => Ok(stopped()),
+            Guarantee::AtLeastOnce => Err(NotStarted::Closed),
+        },
+    };
+    match outcome {
+        Ok(outcome) => Done::outcome(taken, outcome, Some(running)),
+        Err(NotStarted::Closed) => Done::without_result(Happened::NotStarted),
+        Err(NotStarted::Revoked) => Done::without_result(Happened::Lost),
+    }
+}
+
+/// Replies, and settles when the broker has confirmed that.
+async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
+    let Taken { delivery, mode, .. } = taken;
+    let received = delivery.received.instant;
+    let reply_to = delivery.envelope.reply_to.clone().filter(|queue| !queue.is_empty());
+    let (reply, mut end) = settle(done.happened, reply_to.is_some());
+    let mut detail = done.detail;
+    if let (Reply::Send, Some(reply_to), Some(result)) = (reply, &reply_to, &done.result) {
+        let started = Instant::now();
+        if let Err(error) = shared.outbox.reply(reply_to, Envelope::clone(result)).await {
+            detail = format!("its reply cannot be delivered to {reply_to:?}: {error}");
+            (_, end) = settle(Happened::Unanswerable, true);
+        }
+        metrics().stage(Stage::Reply, started.elapsed());
+    }
+    if let Some(running) = done.running {
+        let certain_no = done
+            .status
+            .is_some_and(|status| matches!(status, Status::Expired | Status::Undeliverable | Status::Invalid));
+        running.finish(done.result.filter(|_| !certain_no));
+    }
+    match end {
+        Settle::Ack => delivery.receipt.ack(),
+        Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
+        Settle::GiveBack => shared.outbox.give_back(delivery).await,
+        Settle::Park => shared.outbox.park(delivery).await,
+        Settle::Leave => drop(delivery),
+    }
+    if let Some(status) = done.status {
+        metrics().job_finished(Protocol::Native, mode, status, received.elapsed().as_secs_f64());
+    }
+}
+
+/// Waits for a job's time, if that is near; `None` if it is not, or if the worker stops first.
+async fn wait_here(shared: &Shared, not_before: u64) -> Option<()> {
+    let wait = hold(not_before, Now::read(), shared.options.hold)?;
+    tokio::select! {
+        // A millisecond more: the wall clock must have passed the instant, not merely reached it.
+        () = sleep(wait + Duration::from_millis(1)) => Some(()),
+        () = shared.shutdown.soft().cancelled_owned() => None,
+    }
+}
+
+/// What publishes the answer that comes after its command was given up; nothing where nobody listens.
+pub(super) fn late_handler(shared: &Arc<Shared>, taken: &Taken, device: &Arc<str>) -> Option<LateHandler> {
+    let reply_to: Arc<str> = taken.delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty())?.into();
+    let (outbox, origin, device) = (shared.outbox.clone(), taken.origin.clone(), device.clone());
+    let (received, queued) = (taken.delivery.received.instant, taken.queued);
+    Some(Box::new(move |outcome: Outcome| {
+        let timing =
+            Timing { queued, waiting: outcome.waiting, device: outcome.device, total: queued + received.elapsed() };
+        outbox.reply_late(reply_to, native::result(&origin, &device, &outcome, &timing));
+    }))
+}
+
+/// The grace of a stop was over while the device had not answered.
+fn stopped() -> Outcome {
+    let message = "the worker was stopped while it waited for the device's answer; the device may have acted";
+    Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("stopped", message)))
+}
+
+impl Done {
+    fn with(happened: Happened, result: Envelope, running: Option<Running>) -> Self {
+        Self { happened, result: Some(Arc::new(result)), status: None, running, detail: String::new() }
+    }
+
+    fn without_result(happened: Happened) -> Self {
+        Self { happened, result: None, status: None, running: None, detail: String::new() }
+    }
+
+    fn outcome(taken: &Taken, outcome: Outcome, running: Option<Running>) -> Self {
+        let total = taken.queued + taken.delivery.received.instant.elapsed();
+        let timing = Timing { queued: taken.queued, waiting: outcome.waiting, device: outcome.device, total };
+        let result = native::result(&taken.origin, &taken.device, &outcome, &timing);
+        let (job_id, device, command) = (&*taken.origin.id, &*taken.device, &*taken.origin.command);
+        match &outcome.failure {
+            None => tracing::debug!(job_id, device, command, status = outcome.status.as_str(), "done"),
+            Some(failure) => {
+                let (status, code) = (outcome.status.as_str(), &*failure.code);
+                tracing::info!(job_id, device, command, status, code, "not succeeded: {}", failure.message);
+            }
+        }
+        let detail = outcome.failure.map(|failure| failure.message).unwrap_or_default();
+        Self { status: Some(outcome.status), detail, ..Self::with(Happened::Outcome, result, running) }
+    }
+
+    fn undecodable(taken: &Taken, failure: Failure) -> Self {
+        let outcome = Outcome::not_sent(Status::Invalid, failure);
+        Self { happened: Happened::Undecodable, ..Self::outcome(taken, outcome, None) }
+    }
+
+    /// The same result to whoever asked again, under their own correlation.
+    fn repeated(reply: Arc<Envelope>, origin: &Origin) -> Self {
+        let mut result = Envelope::clone(&reply);
+        result.correlation_id = Some(origin.correlation_id.clone());
+        Self::with(Happened::Outcome, result, None)
+    }
+}
+
+/// One job under way, in the gauge until dropped.
+struct InFlight;
+
+impl InFlight {
+    fn count() -> Self {
+        metrics().job_started();
+        Self
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        metrics().job_ended();
+    }
+}

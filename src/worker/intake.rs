@@ -1,0 +1,196 @@
+//! What a delivery is, decided at once and in the order of the deliveries: decoded, looked up, admitted, in its lane.
+
+use super::Shared;
+use super::admission::{Admission, admit};
+use super::recent::{Recall, Reply};
+use crate::amqp::{Delivery, Hold};
+use crate::commander::{Begun, Command};
+use crate::deadline::Now;
+use crate::job::{Bulk, Guarantee, Job, Mode, Targets};
+use crate::metrics::{Stage, metrics};
+use crate::mqtt::Permit;
+use crate::outcome::{Failure, Outcome, Status};
+use crate::wire::native::{self, Origin};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// A delivery and what is to be done about it.
+pub(crate) struct Taken {
+    pub(crate) delivery: Delivery,
+    pub(crate) origin: Origin,
+    /// The device that results name; empty where the job names none that can be read.
+    pub(crate) device: Arc<str>,
+    pub(crate) mode: Mode,
+    /// How long it waited in the queue, as far as its message says.
+    pub(crate) queued: Duration,
+    pub(crate) what: What,
+}
+
+/// What is to be done about a delivery.
+pub(crate) enum What {
+    /// Say what became of it.
+    Answer(Box<Outcome>),
+    /// It is no job; say what is wrong.
+    Undecodable(Failure),
+    /// Run the command.
+    Run { begun: Begun, guarantee: Guarantee, running: Running },
+    /// Run the command on many devices.
+    RunBulk { job: Job, bulk: Bulk, running: Running },
+    /// Say of every device what became of it.
+    AnswerAll { bulk: Bulk, outcome: Box<Outcome>, running: Running },
+    /// Wait until its time comes, here or in the broker, and look again.
+    Later { not_before: u64 },
+    /// Say again what was said before.
+    Repeat(Reply),
+    /// Hear what becomes of the same job, which is being run here.
+    Join(oneshot::Receiver<Option<Reply>>),
+}
+
+/// An id entered as running; forgotten on drop unless finished with a reply.
+pub(crate) struct Running {
+    shared: Arc<Shared>,
+    id: Arc<str>,
+    done: bool,
+}
+
+/// Looks at a delivery; nothing here waits.
+pub(crate) fn take(shared: &Arc<Shared>, delivery: Delivery) -> Taken {
+    if delivery.redelivered {
+        metrics().redelivery();
+    }
+    match native::decode(&delivery.envelope, &shared.options.limits) {
+        Ok(job) => take_job(shared, delivery, job),
+        Err(wrong) => {
+            let id = wrong.id.unwrap_or_else(|| "".into());
+            let origin = origin(shared, &delivery, id, wrong.command.unwrap_or_else(|| "".into()));
+            let (device, mode, queued) = (wrong.device.unwrap_or_else(|| "".into()), Mode::Request, Duration::ZERO);
+            Taken { delivery, origin, device, mode, queued, what: What::Undecodable(wrong.failure) }
+        }
+    }
+}
+
+fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>) -> Origin {
+    let correlation_id = delivery.envelope.correlation_id.clone().unwrap_or_else(|| id.to_string());
+    Origin { id, command, correlation_id, worker: shared.options.name.clone(), redelivered: delivery.redelivered }
+}
+
+fn take_job(shared: &Arc<Shared>, delivery: Delivery, job: Job) -> Taken {
+    let received = delivery.received;
+    let queued =
+        job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
+    metrics().stage(Stage::Queued, queued);
+    let origin = origin(shared, &delivery, job.id.clone(), job.command.clone());
+    let device = match &job.targets {
+        Targets::One(device) => device.clone(),
+        Targets::Many(_) => "".into(),
+    };
+    let mode = job.mode;
+    let what = decide(shared, &delivery, job);
+    Taken { delivery, origin, device, mode, queued, what }
+}
+
+fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
+    let now = Now::read();
+    let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
+    // A job that waits for its time is not yet anything to remember.
+    if let Some(not_before) = job.not_before.filter(|at| !now.is_past(*at)) {
+        return What::Later { not_before };
+    }
+    let limits = &shared.options.recent;
+    let recall = shared.recent.lock().unwrap_or_else(PoisonError::into_inner).begin(
+        &job.id,
+        digest(delivery),
+        now.instant,
+        limits,
+    );
+    match recall {
+        Recall::Done(reply) => return What::Repeat(reply),
+        Recall::Running(heard) => return What::Join(heard),
+        Recall::Different => {
+            let message = format!(
+                "id: {:?} was used a moment ago for another command; every command has an id of its own",
+                job.id
+            );
+            return What::Answer(Box::new(Outcome::not_sent(Status::Invalid, Failure::new("id_reused", message))));
+        }
+        Recall::New => {}
+    }
+    let running = Running { shared: shared.clone(), id: job.id.clone(), done: false };
+    match admit(&job, guarantee, delivery.redelivered, now) {
+        Admission::Answer(outcome) => match job.targets {
+            Targets::One(_) => What::Answer(outcome),
+            Targets::Many(bulk) => What::AnswerAll { bulk, outcome, running },
+        },
+        Admission::Later { not_before } => What::Later { not_before },
+        Admission::Run => run(shared, delivery, job, guarantee, running),
+    }
+}
+
+fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guarantee, running: Running) -> What {
+    let template = command(&job, guarantee, delivery);
+    match std::mem::replace(&mut job.targets, Targets::One("".into())) {
+        Targets::Many(bulk) => What::RunBulk { job, bulk, running },
+        Targets::One(device) => match shared.commander.begin(Command { device, ..template }, shared.shutdown.soft()) {
+            Ok(begun) => What::Run { begun, guarantee, running },
+            Err(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
+        },
+    }
+}
+
+/// The command of a job, to be given a device.
+pub(crate) fn command(job: &Job, guarantee: Guarantee, delivery: &Delivery) -> Command {
+    Command {
+        id: job.id.clone(),
+        profile: job.profile.clone(),
+        mode: job.mode,
+        timeout: job.timeout,
+        expires_at: job.expires_at,
+        guarantee: Some(guarantee),
+        permit: Some(Arc::new(HoldPermit(delivery.receipt.hold()))),
+        sent_before: delivery.redelivered,
+        ..Command::new("".into(), job.command.clone(), job.payload.clone())
+    }
+}
+
+/// A command may pass the point of no return only while its delivery is still ours.
+struct HoldPermit(Hold);
+
+impl Permit for HoldPermit {
+    fn granted(&self) -> bool {
+        self.0.is_current()
+    }
+}
+
+fn digest(delivery: &Delivery) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    delivery.envelope.body.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Running {
+    /// Remembers the reply for repetitions of the job; `None` where nothing happened to the device, so that it may be run.
+    pub(crate) fn finish(mut self, reply: Option<Reply>) {
+        self.done = true;
+        self.end(reply);
+    }
+
+    fn end(&self, reply: Option<Reply>) {
+        let limits = &self.shared.options.recent;
+        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(
+            &self.id,
+            reply,
+            Instant::now(),
+            limits,
+        );
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.done {
+            self.end(None);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Everything that a worker publishes: results, late results, dead letters, and jobs that go back.
+
+use crate::amqp::{Address, ChannelPool, Delivery, PublishError, Publisher, Routing};
+use crate::envelope::{Envelope, Value};
+use crate::metrics::metrics;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The headers that a dead letter carries.
+const REASON: &str = "x-switchboard-reason";
+const DETAIL: &str = "x-switchboard-detail";
+const FROM_QUEUE: &str = "x-switchboard-queue";
+/// How long a dead letter or a returned job may take before it is left to the broker's own means.
+const WITHIN: Duration = Duration::from_secs(30);
+/// Characters of a detail: a header is no place for a payload.
+const MAX_DETAIL: usize = 500;
+
+#[derive(Clone)]
+pub(crate) struct Outbox {
+    publisher: Publisher,
+    channels: ChannelPool,
+    dead_letter_queue: Arc<str>,
+    late: mpsc::Sender<(Arc<str>, Envelope)>,
+}
+
+impl Outbox {
+    pub(crate) fn start(
+        publisher: Publisher,
+        channels: ChannelPool,
+        dead_letter_queue: Arc<str>,
+        late_queue: usize,
+    ) -> Self {
+        let (late, mut waiting) = mpsc::channel::<(Arc<str>, Envelope)>(late_queue.max(1));
+        let outbox = Self { publisher, channels, dead_letter_queue, late };
+        let publisher = outbox.publisher.clone();
+        tokio::spawn(async move {
+            while let Some((reply_to, envelope)) = waiting.recv().await {
+                if let Err(error) = reply(&publisher, &reply_to, envelope).await {
+                    tracing::warn!("a late result could not be published: {error}");
+                }
+            }
+        });
+        outbox
+    }
+
+    /// Publishes a result and waits for the broker's confirm. A queue that is gone is counted, no error: whoever asked is
+    /// gone too. An error is final: no try would help.
+    pub(crate) async fn reply(&self, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
+        reply(&self.publisher, reply_to, envelope).await
+    }
+
+    /// Queues a result that nobody waits for here; drops it where too many wait.
+    pub(crate) fn reply_late(&self, reply_to: Arc<str>, envelope: Envelope) {
+        if self.late.try_send((reply_to, envelope)).is_err() {
+            tracing::warn!("a late result was dropped: too many wait to be published");
+        }
+    }
+
+    /// Puts a copy of a delivery among the dead letters, with the reason, and acks; where that is impossible the broker's
+    /// own dead-lettering gets it.
+    pub(crate) async fn dead_letter(&self, delivery: Delivery, reason: &'static str, detail: &str) {
+        let mut envelope = delivery.envelope.clone();
+        envelope.headers.set(REASON, reason.into());
+        envelope.headers.set(DETAIL, Value::Text(detail.chars().take(MAX_DETAIL).collect()));
+        envelope.headers.set(FROM_QUEUE, Value::Text(delivery.queue.to_string()));
+        // Kept for a person to look at, however soon the job would have expired.
+        envelope.expiration = None;
+        envelope.persistent = true;
+        metrics().dead_lettered(reason);
+        match self.channels.publish_routed(Address::queue(&*self.dead_letter_queue), envelope, WITHIN).await {
+            Ok(Routing::Routed) => delivery.receipt.ack(),
+            Ok(Routing::Unroutable) => {
+                tracing::error!(
+                    queue = &*self.dead_letter_queue,
+                    reason,
+                    "the dead-letter queue is gone; the broker's own dead-lettering gets the message"
+                );
+                delivery.receipt.reject();
+            }
+            Err(error) => {
+                tracing::error!(reason, "a dead letter could not be published: {error}");
+                delivery.receipt.reject();
+            }
+        }
+    }
+
+    /// Puts a fresh copy of a delivery back into its queue and acks: nobody began it, and a requeue would say otherwise.
+    pub(crate) async fn give_back(&self, delivery: Delivery) {
+        if !delivery.receipt.hold().is_current() {
+            return;
+        }
+        // A copy of what was delivered before must not look as if it never was.
+        if delivery.redelivered {
+            return delivery.receipt.requeue();
+        }
+        let to = Address::queue(&*delivery.queue);
+        let sent = tokio::time::timeout(WITHIN, self.publisher.publish(to, delivery.envelope.clone(), true)).await;
+        match sent {
+            Ok(Ok(confirm)) if confirm.routed => delivery.receipt.ack(),
+            _ => {
+                tracing::warn!(
+                    queue = &*delivery.queue,
+                    "a job could not be given back as a fresh message; it is requeued"
+                );
+                delivery.receipt.requeue();
+            }
+        }
+    }
+
+    pub(crate) async fn park(&self, delivery: Delivery) {
+        self.dead_letter(delivery, "unserved", "delayed").await;
+    }
+
+    /// Publishes anything to a queue, confirmed.
+    pub(crate) async fn enqueue(&self, queue: &str, envelope: Envelope) -> bool {
+        let sent = tokio::time::timeout(WITHIN, self.publisher.publish(Address::queue(queue), envelope, true)).await;
+        matches!(sent, Ok(Ok(confirm)) if confirm.routed)
+    }
+}
+
+async fn reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
+    // The broker returns every mandatory message to a direct reply-to, delivered or not.
+    let mandatory = !reply_to.starts_with("amq.rabbitmq.reply-to");
+    let confirm = publisher.publish(Address::queue(reply_to), envelope, mandatory).await?;
+    if !confirm.routed {
+        metrics().reply_unroutable();
+    }
+    Ok(())
+}

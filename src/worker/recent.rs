@@ -1,0 +1,163 @@
+//! What became of the commands of the last minutes, by id: a repetition is answered, not run again.
+//!
+//! It covers one worker. It matters when the AMQP connection breaks between a command and its ack: the job comes back, and
+//! its outcome is still known here.
+
+use crate::envelope::Envelope;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How many ids.
+    pub ids: usize,
+    /// How many bytes of replies.
+    pub bytes: usize,
+    /// For how long.
+    pub keep: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { ids: 20_000, bytes: 16 << 20, keep: Duration::from_secs(600) }
+    }
+}
+
+/// A reply as it was first given.
+pub(crate) type Reply = Arc<Envelope>;
+
+/// What is known of an id.
+pub(crate) enum Recall {
+    /// Nothing: it is entered as running, and [`Recent::finish`] must follow.
+    New,
+    /// It is being run; the receiver hears the reply, or `None` if there will be none and it may be run.
+    Running(oneshot::Receiver<Option<Reply>>),
+    /// It was run.
+    Done(Reply),
+    /// The id stands for something else: same id, other command.
+    Different,
+}
+
+#[derive(Default)]
+pub(crate) struct Recent {
+    ids: HashMap<Arc<str>, Entry>,
+    done: VecDeque<(Instant, Arc<str>)>,
+    bytes: usize,
+}
+
+struct Entry {
+    /// Of the job's body: the same id with another body is another command.
+    digest: u64,
+    state: State,
+}
+
+enum State {
+    Running(Vec<oneshot::Sender<Option<Reply>>>),
+    Done(Reply),
+}
+
+impl Recent {
+    /// Looks an id up, and enters it as running if it is not known.
+    pub(crate) fn begin(&mut self, id: &Arc<str>, digest: u64, now: Instant, limits: &Limits) -> Recall {
+        self.forget_old(now, limits);
+        match self.ids.get_mut(id) {
+            None => {
+                self.ids.insert(id.clone(), Entry { digest, state: State::Running(Vec::new()) });
+                Recall::New
+            }
+            Some(entry) if entry.digest != digest => Recall::Different,
+            Some(Entry { state: State::Done(reply), .. }) => Recall::Done(reply.clone()),
+            Some(Entry { state: State::Running(waiting), .. }) => {
+                let (waiter, heard) = oneshot::channel();
+                waiting.push(waiter);
+                Recall::Running(heard)
+            }
+        }
+    }
+
+    /// The end of what [`Recent::begin`] entered. `None`: nothing happened to the device, so it may be run again.
+    pub(crate) fn finish(&mut self, id: &Arc<str>, reply: Option<Reply>, now: Instant, limits: &Limits) {
+        let Some(entry) = self.ids.get_mut(id) else { return };
+        let State::Running(waiting) = &mut entry.state else { return };
+        for waiter in waiting.drain(..) {
+            drop(waiter.send(reply.clone()));
+        }
+        match reply {
+            None => drop(self.ids.remove(id)),
+            Some(reply) => {
+                self.bytes += reply.body.len();
+                entry.state = State::Done(reply);
+                self.done.push_back((now + limits.keep, id.clone()));
+                self.forget_old(now, limits);
+            }
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant, limits: &Limits) {
+        while let Some((until, _)) = self.done.front() {
+            if *until > now && self.done.len() <= limits.ids && self.bytes <= limits.bytes {
+                return;
+            }
+            let Some((_, id)) = self.done.pop_front() else { return };
+            if let Some(Entry { state: State::Done(reply), .. }) = self.ids.remove(&id) {
+                self.bytes -= reply.body.len();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn reply(text: &'static str) -> Reply {
+        Arc::new(Envelope { body: Bytes::from_static(text.as_bytes()), ..Envelope::default() })
+    }
+
+    const LIMITS: Limits = Limits { ids: 2, bytes: 10, keep: Duration::from_secs(1) };
+
+    #[test]
+    fn a_repetition_hears_what_the_first_one_heard() {
+        let (mut recent, id, now) = (Recent::default(), Arc::from("a"), Instant::now());
+        assert!(matches!(recent.begin(&id, 1, now, &LIMITS), Recall::New));
+        let Recall::Running(mut heard) = recent.begin(&id, 1, now, &LIMITS) else { panic!("not running") };
+        recent.finish(&id, Some(reply("r")), now, &LIMITS);
+        assert_eq!(heard.try_recv().unwrap(), Some(reply("r")));
+        assert!(matches!(recent.begin(&id, 1, now, &LIMITS), Recall::Done(r) if r == reply("r")));
+        assert!(matches!(recent.begin(&id, 2, now, &LIMITS), Recall::Different));
+        assert!(matches!(recent.begin(&id, 1, now + LIMITS.keep, &LIMITS), Recall::New));
+    }
+
+    #[test]
+    fn what_did_not_happen_may_be_run_again() {
+        let (mut recent, id, now) = (Recent::default(), Arc::from("a"), Instant::now());
+        recent.begin(&id, 1, now, &LIMITS);
+        let Recall::Running(mut heard) = recent.begin(&id, 1, now, &LIMITS) else { panic!("not running") };
+        recent.finish(&id, None, now, &LIMITS);
+        assert_eq!(heard.try_recv().unwrap(), None);
+        assert!(matches!(recent.begin(&id, 1, now, &LIMITS), Recall::New));
+    }
+
+    #[test]
+    fn it_is_bounded_in_ids_and_bytes_and_never_forgets_what_runs() {
+        let (mut recent, now) = (Recent::default(), Instant::now());
+        let running = Arc::from("running");
+        recent.begin(&running, 1, now, &LIMITS);
+        for name in ["a", "b", "c"] {
+            let id = Arc::from(name);
+            recent.begin(&id, 1, now, &LIMITS);
+            recent.finish(&id, Some(reply("1234")), now, &LIMITS);
+        }
+        assert!(matches!(recent.begin(&Arc::from("a"), 1, now, &LIMITS), Recall::New));
+        assert!(matches!(recent.begin(&Arc::from("c"), 1, now, &LIMITS), Recall::Done(_)));
+        assert!(matches!(recent.begin(&running, 1, now, &LIMITS), Recall::Running(_)));
+        let big = Arc::from("big");
+        recent.begin(&big, 1, now, &LIMITS);
+        recent.finish(&big, Some(reply("12345678901")), now, &LIMITS);
+        assert_eq!((recent.bytes, recent.done.len()), (0, 0));
+    }
+}

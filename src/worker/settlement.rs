@@ -1,0 +1,91 @@
+//! The one table that says what happens to a delivery: what happened → is there a reply, and how it is settled.
+
+/// What came of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happened {
+    /// It is no job.
+    Undecodable,
+    /// The job has its outcome, whichever.
+    Outcome,
+    /// Nothing was sent, because this worker stops or closed its MQTT connection.
+    NotStarted,
+    /// Nothing was sent, because the delivery is no longer ours: the broker gave it to somebody else.
+    Lost,
+    /// Its time has not come, and it is too far away to be held.
+    TooEarly,
+    /// The rest of it went back to the queue as a message of its own, confirmed.
+    Continued,
+    /// Our own code failed on it.
+    Panicked,
+    /// Its reply can never be delivered: the broker forbids it, or its address is no address.
+    Unanswerable,
+}
+
+/// What is sent back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// A result.
+    Send,
+    /// Nothing.
+    Nothing,
+}
+
+/// How a delivery ends; the reply, where there is one, is confirmed before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settle {
+    Ack,
+    /// A copy with the reason goes to the dead letters, confirmed; then ack.
+    DeadLetter(&'static str),
+    /// A fresh copy goes back to the queue, confirmed; then ack. A requeue would mark it as delivered before, and then
+    /// nobody could run it at most once.
+    GiveBack,
+    /// A copy waits in the broker for its time, confirmed; then ack.
+    Park,
+    /// Nothing: the broker has taken it away already.
+    Leave,
+}
+
+/// The table. `reply_to`: whether somebody waits for a result.
+pub(crate) fn settle(happened: Happened, reply_to: bool) -> (Reply, Settle) {
+    match (happened, reply_to) {
+        (Happened::Outcome | Happened::Undecodable | Happened::Panicked, true) => (Reply::Send, Settle::Ack),
+        (Happened::Outcome, false) | (Happened::Continued, _) => (Reply::Nothing, Settle::Ack),
+        (Happened::Undecodable, false) => (Reply::Nothing, Settle::DeadLetter("invalid")),
+        (Happened::Panicked, false) => (Reply::Nothing, Settle::DeadLetter("panic")),
+        (Happened::Unanswerable, _) => (Reply::Nothing, Settle::DeadLetter("unanswerable")),
+        (Happened::NotStarted, _) => (Reply::Nothing, Settle::GiveBack),
+        (Happened::TooEarly, _) => (Reply::Nothing, Settle::Park),
+        (Happened::Lost, _) => (Reply::Nothing, Settle::Leave),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row() {
+        use Happened as H;
+        let rows = [
+            (H::Outcome, true, Reply::Send, Settle::Ack),
+            (H::Outcome, false, Reply::Nothing, Settle::Ack),
+            (H::Undecodable, true, Reply::Send, Settle::Ack),
+            (H::Undecodable, false, Reply::Nothing, Settle::DeadLetter("invalid")),
+            (H::Panicked, true, Reply::Send, Settle::Ack),
+            (H::Panicked, false, Reply::Nothing, Settle::DeadLetter("panic")),
+            (H::Unanswerable, true, Reply::Nothing, Settle::DeadLetter("unanswerable")),
+            (H::Unanswerable, false, Reply::Nothing, Settle::DeadLetter("unanswerable")),
+            (H::NotStarted, true, Reply::Nothing, Settle::GiveBack),
+            (H::NotStarted, false, Reply::Nothing, Settle::GiveBack),
+            (H::TooEarly, true, Reply::Nothing, Settle::Park),
+            (H::TooEarly, false, Reply::Nothing, Settle::Park),
+            (H::Continued, true, Reply::Nothing, Settle::Ack),
+            (H::Continued, false, Reply::Nothing, Settle::Ack),
+            (H::Lost, true, Reply::Nothing, Settle::Leave),
+            (H::Lost, false, Reply::Nothing, Settle::Leave),
+        ];
+        for (happened, reply_to, reply, end) in rows {
+            assert_eq!(settle(happened, reply_to), (reply, end), "{happened:?}, reply_to {reply_to}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Every test that needs more than one module: one binary, so that it links once and starts RabbitMQ once.
+
+#![expect(clippy::unwrap_used, reason = "a test and its helpers fail by panicking")]
+
+mod harness;
+
+mod brokers;
+mod fixtures;
+mod floors;
+mod proxy;
