@@ -218,34 +218,35 @@ impl Subscriptions {
     pub(crate) fn next_subscribe(&mut self, pkid: u16, most: usize, now: Instant) -> Option<(Vec<&TopicFilter>, u32)> {
         let mut keys = Vec::new();
         let mut bytes = 0;
-        let mut wild = false;
-        while keys.len() < most && !wild {
+        let mut id = EXACT_ID;
+        while keys.len() < most && id == EXACT_ID {
             let Some(key) = self.exact_to_ask.first().or(self.wild_to_ask.first()).copied() else { break };
             let Some(entry) = self.entries.get_mut(&key) else { break };
-            wild = entry.filter.has_wildcard();
-            if !entry.readers.is_empty()
-                && !keys.is_empty()
-                && (wild || bytes + entry.filter.as_str().len() > MAX_SUBSCRIBE_BYTES)
-            {
+            let (wild, unread) = (entry.filter.has_wildcard(), entry.readers.is_empty());
+            bytes += entry.filter.as_str().len();
+            if !unread && !keys.is_empty() && (wild || bytes > MAX_SUBSCRIBE_BYTES) {
                 break;
             }
             if wild { &mut self.wild_to_ask } else { &mut self.exact_to_ask }.remove(&key);
-            if entry.readers.is_empty() {
-                // The broker kept it and nobody reads it any more.
-                wild = false;
+            if unread {
+                // The broker kept it, and nobody wants it any more.
                 entry.phase = Phase::Granted;
                 self.renewing -= usize::from(std::mem::take(&mut entry.renewed));
                 self.to_leave.push_back(key);
                 continue;
             }
-            bytes += entry.filter.as_str().len();
+            if wild {
+                id = key;
+            }
             (entry.phase, entry.held) = (Phase::Asked, true);
             keys.push(key);
         }
-        let first = *keys.first()?;
+        if keys.is_empty() {
+            return None;
+        }
         let filters: Vec<_> = keys.iter().filter_map(|key| Some(&self.entries.get(key)?.filter)).collect();
         self.under_way.insert(pkid, (keys, now));
-        Some((filters, if wild { first } else { EXACT_ID }))
+        Some((filters, id))
     }
 
     /// The filters of the next UNSUBSCRIBE; the packet is then under way as `pkid`.
