@@ -29,7 +29,9 @@ impl Sink for AnswerReader {
     }
 
     fn ended(&self, error: &Error) {
-        tracing::warn!(profile = self.profile.name(), "no more answers: {error}");
+        if *error != Error::Closed {
+            tracing::warn!(profile = self.profile.name(), "no more answers: {error}");
+        }
         self.ended.store(true, Ordering::Relaxed);
     }
 }

@@ -92,7 +92,8 @@ impl Agent {
 
     /// The same without waiting for the connection. Must be called within a tokio runtime.
     pub fn start(options: Options) -> Self {
-        let (ops, taken) = mpsc::channel(options.queue.max(1));
+        let options = options.bounded();
+        let (ops, taken) = mpsc::channel(options.queue);
         let (say, state) = watch::channel(LinkState::Connecting);
         let port = Arc::new(Port {
             released: Mutex::default(),
@@ -102,7 +103,7 @@ impl Agent {
             users: AtomicUsize::new(0),
         });
         let closing = CancellationToken::new();
-        let (protocol, reader_queue) = (options.protocol, options.reader_queue.max(1));
+        let (protocol, reader_queue) = (options.protocol, options.reader_queue);
         tokio::spawn(Driver::new(options, taken, port.clone(), say, closing.clone()).run());
         Self {
             shared: Arc::new(AgentShared { ops, port, state, closing, protocol, reader_queue, inbox: OnceCell::new() }),
@@ -169,7 +170,8 @@ impl Agent {
         self.shared.inbox.get_or_try_init(|| Inbox::open(self)).await
     }
 
-    /// Takes nothing more, waits up to two seconds for what is under way, disconnects, and returns when all is told.
+    /// Takes nothing more, sends what was taken and waits for its acknowledgements, up to [`Options::close_timeout`] and only
+    /// if there is a connection; then disconnects. Returns when every publish and every subscription has heard its end.
     pub async fn close(&self) {
         self.shared.closing.cancel();
         let mut state = self.state();
@@ -182,10 +184,17 @@ fn name(topic: &str) -> Result<TopicName, Error> {
     TopicName::new(topic).map_err(|problem| invalid(topic, problem))
 }
 
+/// A shared subscription splits messages among its members, so answers would go to whoever did not ask.
 pub(crate) fn filter_of(filter: &str) -> Result<TopicFilter, Error> {
+    if filter.starts_with("$share/") {
+        return Err(Error::Refused {
+            filter: filter.to_owned(),
+            reason: "shared subscriptions are not served here".to_owned(),
+        });
+    }
     TopicFilter::new(filter).map_err(|problem| invalid(filter, problem))
 }
 
-fn invalid(topic: &str, problem: InvalidTopic) -> Error {
+pub(crate) fn invalid(topic: &str, problem: InvalidTopic) -> Error {
     Error::Topic { topic: topic.chars().take(200).collect(), problem }
 }

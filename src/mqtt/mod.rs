@@ -16,18 +16,27 @@ mod agent;
 mod driver;
 mod error;
 mod fate;
+mod frames;
 mod inbox;
 mod inflight;
 mod link;
+#[cfg(test)]
+mod link_tests;
 mod message;
 mod options;
 mod packet;
 mod publish;
+mod pulse;
 mod request;
 mod router;
+mod seen;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod subscription;
 mod subscriptions;
+#[cfg(test)]
+mod subscriptions_tests;
 mod transport;
 mod websocket;
 

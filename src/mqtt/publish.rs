@@ -2,8 +2,9 @@
 
 use super::agent::Agent;
 use super::error::Error;
-use super::fate::{Fate, NotSent, Notify, Permit};
+use super::fate::{Fate, Notify, Permit};
 use super::message::{Properties, Qos};
+use crate::deadline::earlier;
 use crate::topic::TopicName;
 use bytes::Bytes;
 use std::future::{Future, IntoFuture};
@@ -66,12 +67,24 @@ pub struct Publish {
     properties: Properties,
     expiry: Option<Duration>,
     within: Option<Duration>,
+    /// As `expiry` and `within`, for a caller whose time has begun.
+    until: Option<Instant>,
 }
 
 impl Publish {
     pub(crate) fn new(agent: Agent, topic: Result<TopicName, Error>, payload: Bytes) -> Self {
         let properties = Properties::default();
-        Self { agent, topic, payload, qos: Qos::default(), retain: false, properties, expiry: None, within: None }
+        Self {
+            agent,
+            topic,
+            payload,
+            qos: Qos::default(),
+            retain: false,
+            properties,
+            expiry: None,
+            within: None,
+            until: None,
+        }
     }
 
     /// The quality of service; 1 unless said otherwise.
@@ -104,8 +117,14 @@ impl Publish {
         self
     }
 
+    pub(crate) fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.until = deadline;
+        self
+    }
+
     async fn send(self) -> Result<Fate, Error> {
         let now = Instant::now();
+        self.properties.check()?;
         let (notify, fate) = oneshot::channel();
         let publication = Publication {
             topic: self.topic?,
@@ -113,14 +132,15 @@ impl Publish {
             qos: self.qos,
             retain: self.retain,
             properties: (self.properties != Properties::default()).then(|| Box::new(self.properties)),
-            expires: self.expiry.and_then(|after| now.checked_add(after)),
-            not_after: self.within.and_then(|after| now.checked_add(after)),
+            expires: earlier(self.expiry.and_then(|after| now.checked_add(after)), self.until),
+            not_after: earlier(self.within.and_then(|after| now.checked_add(after)), self.until),
             permit: None,
             class: Class::Interactive,
             notify: Notify::Once(notify),
         };
         self.agent.submit(publication).await?;
-        Ok(fate.await.unwrap_or(Fate::NotSent(NotSent::Closed)))
+        // A driver that is gone without a word, with its runtime, may have sent it.
+        Ok(fate.await.unwrap_or(Fate::Unknown))
     }
 }
 

@@ -39,6 +39,13 @@ pub(crate) struct Shared {
     ended: OnceLock<Error>,
 }
 
+impl Shared {
+    /// How many messages were lost.
+    pub(crate) fn lagged(&self) -> u64 {
+        self.lagged.load(Ordering::Relaxed)
+    }
+}
+
 impl Reader {
     /// Never waits: a stream that is full loses the message, counted.
     pub(crate) fn deliver(&self, message: &Message) {
@@ -109,7 +116,7 @@ impl Subscription {
 
     /// How many messages this reader lost because it was too slow.
     pub fn lagged(&self) -> u64 {
-        self.shared.lagged.load(Ordering::Relaxed)
+        self.shared.lagged()
     }
 
     /// Why the stream ended, once it has.
