@@ -40,7 +40,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                 None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
                     Happened::NotStarted
                 } else {
-                    Happened::TooEarly
+                    Happened::TooEarly { not_before }
                 }),
             },
             What::Join(heard) => match heard.await {
@@ -134,7 +134,7 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         Settle::Ack => delivery.receipt.ack(),
         Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
         Settle::GiveBack => shared.outbox.give_back(delivery).await,
-        Settle::Park => shared.outbox.park(delivery).await,
+        Settle::Park { not_before } => shared.outbox.park(delivery, not_before).await,
         Settle::Leave => drop(delivery),
     }
     if let Some(status) = done.status {
