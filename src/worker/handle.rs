@@ -63,6 +63,9 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
         match what {
             What::Undecodable(failure) => Done::undecodable(taken, failure),
             What::Answer(outcome) => Done::outcome(taken, *outcome, None),
+            What::Reused(failure) => {
+                Done::outcome(taken, Outcome::not_sent(Status::Invalid, failure), None).under_another_id()
+            }
             What::Repeat(reply) => Done::repeated(reply, &taken.origin),
             What::Run { begun, guarantee, running } => run_one(shared, taken, begun, guarantee, running).await,
             What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk).await {
@@ -193,6 +196,14 @@ impl Done {
         }
         let detail = outcome.failure.map(|failure| failure.message).unwrap_or_default();
         Self { status: Some(outcome.status), detail, ..Self::with(Happened::Outcome, result, running) }
+    }
+
+    /// The result's `message_id` is made from the job's id, and here that belongs to another job.
+    fn under_another_id(mut self) -> Self {
+        if let Some(result) = self.result.as_mut().and_then(Arc::get_mut) {
+            result.message_id = Some(ulid::Ulid::generate().to_string());
+        }
+        self
     }
 
     fn undecodable(taken: &Taken, failure: Failure) -> Self {
