@@ -36,7 +36,8 @@ async fn interrupted() {
     }
 }
 
-fn app(agent: Agent) -> Router {
+/// The whole server but its socket.
+pub(crate) fn app(agent: Agent) -> Router {
     Router::new().route("/devices/{device}/commands/{command}", post(command)).with_state(agent)
 }
 

@@ -13,4 +13,5 @@ mod mqtt_limits;
 mod mqtt_peer;
 mod mqtt_session;
 mod mqtt_transport;
+mod mqtt_web_server;
 mod proxy;
