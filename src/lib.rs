@@ -20,5 +20,7 @@ pub mod wire;
 pub mod bulk;
 pub mod worker;
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod demo;

@@ -1,3 +1,7 @@
 //! The program's door: hand over to the command line, leave with its exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    switchboard::cli::run(std::env::args_os())
+}

@@ -106,15 +106,17 @@ pub const BUCKETS: [f64; 16] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0];
 
 /// Why a job goes to the dead letters: the closed set of the label `reason` and of the header `x-switchboard-reason`.
-pub const DEAD_LETTER_REASONS: [&str; 7] = [
+pub const DEAD_LETTER_REASONS: [&str; 8] = [
     // The job itself is wrong, and it names no queue that could be told.
     "invalid",
     // There is an outcome, and the queue that it should go to can never be published to.
     "unanswerable",
     // Its time had passed, and it names no queue that could be told.
     "expired_unanswerable",
-    // It was delivered more often than the limit, or it made its handler panic.
+    // It was delivered more often than the limit.
     "poison",
+    // Its handler panicked, and it names no queue that could be told.
+    "panic",
     // It asks for something that this version does not serve.
     "unserved",
     // Its delay cannot be kept by the broker.
@@ -226,7 +228,7 @@ pub fn describe() {
 
 impl Metrics {
     /// Registers every metric with every label value at the current recorder, so that a rate exists before the first
-    /// failure. The program uses [`metrics`]; a test takes its own under `metrics::with_local_recorder`.
+    /// failure. The program uses [`metrics()`]; a test takes its own under `metrics::with_local_recorder`.
     pub fn register() -> Self {
         Self {
             jobs: Protocol::ALL
@@ -388,37 +390,5 @@ impl Metrics {
 pub(crate) use ::metrics::with_local_recorder;
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_follow_their_kind_and_are_there_once() {
-        for (index, Entry { name, kind, help }) in CATALOGUE.into_iter().enumerate() {
-            assert!(name.starts_with("switchboard_"), "{name}");
-            assert_eq!(name.ends_with("_total"), kind == Kind::Counter, "{name}");
-            assert_eq!(name.ends_with("_seconds"), kind == Kind::Histogram, "{name}");
-            assert!(help.ends_with('.'), "{name}: {help}");
-            assert!(!NAMES[..index].contains(&name), "{name} twice");
-        }
-    }
-
-    #[test]
-    fn the_index_of_each_label_is_its_place_in_the_array() {
-        assert!(Protocol::ALL.iter().enumerate().all(|(index, label)| *label as usize == index));
-        assert!(Stage::ALL.iter().enumerate().all(|(index, label)| *label as usize == index));
-        assert!(Status::ALL.iter().enumerate().all(|(index, label)| *label as usize == index));
-        assert_eq!((Mode::Request as usize, Mode::Publish as usize), (0, 1));
-    }
-
-    #[test]
-    fn events_before_any_recorder_go_nowhere_and_harm_nobody() {
-        metrics().job_finished(Protocol::Native, Mode::Request, Status::Succeeded, 0.1);
-        metrics().dead_lettered("made up");
-    }
-
-    #[test]
-    fn buckets_rise_from_a_millisecond_to_a_minute() {
-        assert!(BUCKETS.is_sorted());
-        assert_eq!((BUCKETS[0], BUCKETS[BUCKETS.len() - 1]), (0.001, 60.0));
-    }
-}
+#[path = "metrics_tests.rs"]
+mod tests;

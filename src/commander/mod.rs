@@ -102,13 +102,13 @@ pub(crate) struct Begun {
 
 impl Commander {
     /// A commander over an agent, with the profiles that commands may name.
-    pub fn new(agent: Agent, profiles: impl IntoIterator<Item = Profile>, options: Options) -> Self {
+    pub fn new(agent: Agent, profiles: impl IntoIterator<Item = Arc<Profile>>, options: Options) -> Self {
         let inbox: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
         let exchanges = Arc::new(Exchanges::new(options.max_late));
         let filters = AnswerFilters::new(inbox.clone(), exchanges.clone());
-        let dialect = |profile: Profile| {
+        let dialect = |profile: Arc<Profile>| {
             let seconds = metrics().device_histogram(profile.name());
-            (Arc::from(profile.name()), Dialect { profile: Arc::new(profile), standing: Mutex::default(), seconds })
+            (Arc::from(profile.name()), Dialect { profile, standing: Mutex::default(), seconds })
         };
         let dialects = profiles.into_iter().map(dialect).collect();
         let (lanes, last_attempt) = (Lanes::default(), AtomicU64::new(0));
@@ -117,7 +117,7 @@ impl Commander {
 
     /// A commander with the built-in profiles, everything at its default.
     pub fn with_builtin_profiles(agent: Agent) -> Self {
-        let compile = |(name, table): (String, toml::Table)| Profile::compile(&name, &table).ok();
+        let compile = |(name, table): (String, toml::Table)| Profile::compile(&name, &table).ok().map(Arc::new);
         Self::new(agent, crate::profile::builtin().into_iter().filter_map(compile), Options::default())
     }
 

@@ -82,7 +82,8 @@ impl Alphabet {
             return Some(fault);
         }
         let characters = self.characters.as_ref()?;
-        let c = name.chars().find(|c| !characters.have(*c) && !(*c == '/' && self.max_levels > 1))?;
+        let takes = |c: char| characters.have(c) || (c == '/' && self.max_levels > 1);
+        let c = name.chars().find(|c| !takes(*c))?;
         Some(format!("contains {c:?}; characters out of {:?} are right", characters.text))
     }
 

@@ -89,7 +89,7 @@ impl Node {
         match self {
             Self::Literal(text) => out.push_str(text),
             Self::Text(text) => match text.alone() {
-                Some(Slot::Payload) => return Ok(write_payload(payload, out)?),
+                Some(Slot::Payload) => return write_payload(payload, out),
                 Some(number @ (Slot::Seq | Slot::ExpiresAtMs)) => return Ok(values.write(number, out)),
                 _ => match text.render(values) {
                     Some(text) => out.push_str(&quoted(&text)),

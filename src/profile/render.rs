@@ -69,9 +69,12 @@ impl Profile {
             return Ok((topic, filter));
         }
         // What differs from one command to the next would cost a subscription for each, so it stays open.
-        let per_command = |slot| matches!(slot, Slot::Seq | Slot::Attempt | Slot::Job | Slot::Code);
-        let per_device = |slot| matches!(slot, Slot::Device | Slot::Command);
-        let filter = response.filter(values, |slot| !per_command(slot) && !(self.shared && per_device(slot)));
+        let open = |slot| match slot {
+            Slot::Seq | Slot::Attempt | Slot::Job | Slot::Code => true,
+            Slot::Device | Slot::Command => self.shared,
+            _ => false,
+        };
+        let filter = response.filter(values, |slot| !open(slot));
         let filter = match filter == topic.as_str() {
             true => TopicFilter::from(&topic),
             false => TopicFilter::new(filter).map_err(no_topic)?,

@@ -83,12 +83,13 @@ impl Worker {
     }
 
     /// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of
-    /// the given [`Shutdown`], which the caller waits for.
-    pub async fn run(self) {
+    /// the given [`Shutdown`], which the caller waits for; the consumer is handed back for its last acks.
+    pub async fn run(self) -> Arc<Consumer> {
         let Self { shared, consumer, mut deliveries } = self;
         let soft = shared.shutdown.soft();
         let slots = Arc::new(Semaphore::new(shared.options.concurrency.max(1)));
-        let mut paused = std::pin::pin!(watch_link(&shared, &consumer));
+        let consumer = Arc::new(consumer);
+        let mut paused = Box::pin(watch_link(shared.clone(), consumer.clone()));
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -123,6 +124,7 @@ impl Worker {
             }
         };
         tokio::join!(consumer.stop(), drain);
+        consumer
     }
 }
 
@@ -131,7 +133,7 @@ fn is_paused(consumer: &Consumer) -> bool {
 }
 
 /// While the MQTT connection is away for longer than the patience, jobs are left to others. Never returns.
-async fn watch_link(shared: &Shared, consumer: &Consumer) {
+async fn watch_link(shared: Arc<Shared>, consumer: Arc<Consumer>) {
     let mut state = shared.commander.agent().state();
     loop {
         let away = state.wait_for(|state| !state.is_up()).await.is_ok();

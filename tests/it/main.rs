@@ -4,9 +4,13 @@
 
 mod harness;
 
+mod amqp;
 mod brokers;
+mod cli;
+mod dashboards;
 mod fixtures;
 mod floors;
+mod journey;
 mod mqtt_agent;
 mod mqtt_ends;
 mod mqtt_limits;
@@ -14,4 +18,5 @@ mod mqtt_peer;
 mod mqtt_session;
 mod mqtt_transport;
 mod mqtt_web_server;
+mod packaging;
 mod proxy;

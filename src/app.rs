@@ -1,0 +1,315 @@
+//! From a configuration to a running worker and back: the only place where the parts are put together.
+//!
+//! Start: HTTP (alive, not ready) → MQTT → answers subscribed → AMQP → jobs. Stop is the reverse, so that nothing is left
+//! without what it needs to end well.
+
+use crate::amqp::{self, ChannelPool, Connection, Consumer, ConsumerState, Publisher, QueueKind, QueueSpec, Topology};
+use crate::commander::{self, Commander};
+use crate::config::{Config, MqttSection, QueueType};
+use crate::metrics::metrics;
+use crate::mqtt::{self, Agent};
+use crate::shutdown::{Drained, Shutdown};
+use crate::telemetry::{Exporter, Health, Http, http};
+use crate::wire::native;
+use crate::worker::{self, Worker};
+use anyhow::{Context, bail};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+/// The parts whose state decides readiness.
+const MQTT: &str = "mqtt";
+const AMQP: &str = "amqp";
+const JOBS: &str = "jobs";
+
+/// How long the MQTT connection may be away before jobs are left to other replicas.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The longest that a job with a later start is held in a worker.
+const HOLD: Duration = Duration::from_secs(30);
+/// The longest that a delivery of a bulk stays unacknowledged.
+const BULK_HOLD: Duration = Duration::from_secs(600);
+/// Devices in one job.
+pub const MAX_DEVICES: usize = 100_000;
+/// After the hard stop: what is left to say is said within this.
+const LAST: Duration = Duration::from_secs(5);
+/// How long the answer path may take to be proved.
+const PROVE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Runs a worker until the soft stop, and then to its orderly end; the hard stop makes that end at once. Who stops it is
+/// the caller's: this installs no signal handler and never exits the process.
+///
+/// # Errors
+///
+/// What keeps it from starting, or what ended it unasked.
+pub async fn run_worker(config: &Config, exporter: Exporter, shutdown: Shutdown) -> anyhow::Result<()> {
+    let background = CancellationToken::new();
+    let _ends_background = background.clone().drop_guard();
+    let health = Health::new(&[MQTT, AMQP, JOBS]);
+    let listen = config.http.listen.to_string();
+    let http = Http::bind_with(&listen, http::Options::default()).await;
+    let http = http.with_context(|| format!("http.listen: cannot listen on {listen}"))?;
+    tracing::info!(address = %http.address(), "serving /metrics, /healthz and /readyz");
+    tokio::spawn(http.serve(health.clone(), exporter.clone(), background.clone()));
+    tokio::spawn(exporter.upkeep(background.clone()));
+
+    let agent = Agent::start(mqtt_options(&config.mqtt)?);
+    let commander = Commander::new(agent.clone(), config.profiles.values().cloned(), commander_options(config));
+    let options = amqp_options(config);
+    let (consuming, publishing) =
+        (Connection::start(options.clone(), "consume"), Connection::start(options.clone(), "publish"));
+    let parts = Parts { agent, commander, consuming, publishing, health, shutdown };
+    parts.watch(&background);
+    if parts.answers_ready().await {
+        parts.work(config, options).await;
+    }
+    parts.end().await
+}
+
+struct Parts {
+    agent: Agent,
+    commander: Commander,
+    consuming: Connection,
+    publishing: Connection,
+    health: Health,
+    shutdown: Shutdown,
+}
+
+impl Parts {
+    /// Keeps health and metrics as the connections are, and stops the program when one is gone for good.
+    fn watch(&self, background: &CancellationToken) {
+        let (health, shutdown, mut state) = (self.health.clone(), self.shutdown.clone(), self.agent.state());
+        let mqtt = async move {
+            loop {
+                match state.borrow_and_update().clone() {
+                    mqtt::LinkState::Up { .. } => health.up(MQTT),
+                    mqtt::LinkState::Connecting => health.down(MQTT, "connecting"),
+                    mqtt::LinkState::Down { reason } => health.down(MQTT, reason),
+                    mqtt::LinkState::Closed { reason } => {
+                        health.down(MQTT, reason);
+                        shutdown.begin();
+                    }
+                }
+                if state.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::spawn(background.clone().run_until_cancelled_owned(mqtt));
+        let (health, mut consuming, mut publishing) =
+            (self.health.clone(), self.consuming.state(), self.publishing.state());
+        let amqp = async move {
+            loop {
+                let states = [
+                    ("consuming", consuming.borrow_and_update().clone()),
+                    ("publishing", publishing.borrow_and_update().clone()),
+                ];
+                let down: Vec<String> =
+                    states.iter().filter_map(|(role, state)| Some(format!("{role}: {}", trouble(state)?))).collect();
+                metrics().amqp_up(down.is_empty());
+                match down.is_empty() {
+                    true => health.up(AMQP),
+                    false => health.down(AMQP, down.join("; ")),
+                }
+                let changed = tokio::select! {
+                    changed = consuming.changed() => changed,
+                    changed = publishing.changed() => changed,
+                };
+                if changed.is_err() {
+                    return;
+                }
+                let reconnected =
+                    |state: &amqp::LinkState| matches!(state, amqp::LinkState::Up { epoch } if *epoch > 1);
+                for state in [&mut consuming, &mut publishing] {
+                    if state.has_changed().unwrap_or(false) && reconnected(&state.borrow()) {
+                        metrics().amqp_reconnected();
+                    }
+                }
+            }
+        };
+        tokio::spawn(background.clone().run_until_cancelled_owned(amqp));
+    }
+
+    /// Waits for the MQTT connection and the answers' subscriptions; false if the program is stopped first.
+    async fn answers_ready(&self) -> bool {
+        self.health.down(JOBS, "waiting for the MQTT connection and the answers' subscription");
+        let subscribed = async {
+            while let Err(error) = self.commander.subscribe_standing().await {
+                self.health.down(JOBS, error.to_string());
+                tracing::error!("{error}; no job can be answered, so none is taken");
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        };
+        if self.shutdown.soft().run_until_cancelled(subscribed).await.is_none() {
+            return false;
+        }
+        let (commander, soft) = (self.commander.clone(), self.shutdown.soft());
+        tokio::spawn(async move {
+            for profile in commander.profiles() {
+                let proved = soft.run_until_cancelled(commander.prove(profile, PROVE_WITHIN)).await;
+                if let Some(Err(failure)) = proved {
+                    tracing::warn!(profile, "the answer path is not proved: {}", failure.message);
+                }
+            }
+        });
+        true
+    }
+
+    /// Takes jobs until the soft stop.
+    async fn work(&self, config: &Config, options: amqp::Options) {
+        let (consumer, deliveries) =
+            Consumer::start(self.consuming.clone(), topology(config), config.amqp.queue.clone(), config.amqp.prefetch);
+        let (health, mut state) = (self.health.clone(), consumer.state());
+        tokio::spawn(async move {
+            loop {
+                match state.borrow_and_update().clone() {
+                    ConsumerState::Consuming { .. } => health.up(JOBS),
+                    ConsumerState::Waiting { reason } => health.down(JOBS, reason),
+                    ConsumerState::Paused => health.down(JOBS, "paused while the MQTT connection is away"),
+                    ConsumerState::Stopped => health.down(JOBS, "stopped"),
+                }
+                if state.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        let publisher = Publisher::start(self.publishing.clone(), options);
+        let channels = ChannelPool::new(self.publishing.clone());
+        let source = (consumer, deliveries);
+        let worker = Worker::new(
+            worker_options(config),
+            self.commander.clone(),
+            source,
+            publisher.clone(),
+            channels,
+            self.shutdown.clone(),
+        );
+        let consumer = worker.run().await;
+        if !self.agent.state().borrow().is_up() {
+            // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
+            self.agent.close().await;
+        }
+        match self.shutdown.wait(config.worker.grace, LAST).await {
+            Drained::Softly => tracing::info!("everything that was begun is finished"),
+            Drained::Hard => tracing::warn!("the grace was over before everything was finished"),
+            Drained::Abandoned(tasks) => tracing::error!(tasks, "some jobs did not end"),
+        }
+        publisher.close().await;
+        if timeout(LAST, consumer.settled()).await.is_err() {
+            tracing::warn!("some acks could not be written; the broker delivers those jobs again");
+        }
+    }
+
+    /// Closes what is left, in reverse order of the start.
+    async fn end(self) -> anyhow::Result<()> {
+        let lost = match &*self.agent.state().borrow() {
+            mqtt::LinkState::Closed { reason }
+                if !self.shutdown.soft().is_cancelled() || reason.contains("client id") =>
+            {
+                Some(reason.clone())
+            }
+            _ => None,
+        };
+        tokio::join!(self.consuming.close(), self.publishing.close());
+        self.agent.close().await;
+        match lost {
+            Some(reason) => bail!("the MQTT connection ended for good: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is wrong with an AMQP connection, if anything.
+fn trouble(state: &amqp::LinkState) -> Option<String> {
+    match state {
+        amqp::LinkState::Up { .. } => None,
+        amqp::LinkState::Connecting => Some("connecting".to_owned()),
+        amqp::LinkState::Blocked { reason, .. } => Some(format!("blocked by the broker: {reason}")),
+        amqp::LinkState::Down { reason } => Some(reason.clone()),
+        amqp::LinkState::Closed => Some("closed".to_owned()),
+    }
+}
+
+/// The MQTT options of a configuration, with a client id that no other process has.
+pub fn mqtt_options(section: &MqttSection) -> anyhow::Result<mqtt::Options> {
+    let mut options = mqtt::Options::new(section.url.expose()).context("mqtt.url")?;
+    options.client_id = format!("{}-{}-{:016x}", section.client_id_prefix, host(), rand::random::<u64>());
+    options.protocol = match section.protocol {
+        crate::config::Protocol::V5 => mqtt::Protocol::V5,
+        crate::config::Protocol::V311 => mqtt::Protocol::V311,
+    };
+    options.username.clone_from(&section.username);
+    options.password = section.password.as_ref().map(|secret| mqtt::Password::new(secret.expose()));
+    (options.keep_alive, options.session_expiry) = (section.keep_alive, section.session_expiry);
+    let tls = &section.tls;
+    options.tls = mqtt::TlsFiles {
+        ca_file: tls.ca_file.clone(),
+        cert_file: tls.cert_file.clone(),
+        key_file: tls.key_file.clone(),
+    };
+    Ok(options)
+}
+
+/// The AMQP options of a configuration.
+pub fn amqp_options(config: &Config) -> amqp::Options {
+    let tls = &config.amqp.tls;
+    amqp::Options {
+        url: config.amqp.url.expose().to_owned(),
+        tls: amqp::TlsFiles {
+            ca_file: tls.ca_file.clone(),
+            cert_file: tls.cert_file.clone(),
+            key_file: tls.key_file.clone(),
+        },
+        connection_name: format!("switchboard {}", host()),
+        ..amqp::Options::default()
+    }
+}
+
+/// How commands are run, as a configuration says.
+pub fn commander_options(config: &Config) -> commander::Options {
+    let worker = &config.worker;
+    commander::Options {
+        per_device: worker.per_device,
+        default_timeout: worker.default_timeout,
+        max_timeout: worker.max_timeout,
+        default_guarantee: worker.default_guarantee,
+        late_grace: worker.late_grace,
+        ..commander::Options::default()
+    }
+}
+
+/// The queues of a configuration.
+pub fn topology(config: &Config) -> Topology {
+    let amqp = &config.amqp;
+    let kind = match amqp.queue_type {
+        QueueType::Quorum => QueueKind::Quorum,
+        QueueType::Classic => QueueKind::Classic,
+    };
+    // First the dead letters: no job is taken before there is a place for what cannot be processed.
+    let queues =
+        vec![QueueSpec::keeping(&amqp.dead_letter_queue), QueueSpec::jobs(&amqp.queue, kind, &amqp.dead_letter_queue)];
+    Topology { queues, declare: amqp.declare }
+}
+
+fn worker_options(config: &Config) -> worker::Options {
+    worker::Options {
+        name: format!("switchboard-{}-{:08x}", host(), rand::random::<u32>()).into(),
+        concurrency: config.worker.concurrency,
+        dead_letter_queue: config.amqp.dead_letter_queue.as_str().into(),
+        limits: native::Limits { max_payload_bytes: config.worker.max_payload_bytes, max_devices: MAX_DEVICES },
+        recent: worker::RecentLimits::default(),
+        patience: PATIENCE,
+        hold: HOLD,
+        late_queue: config.worker.concurrency,
+        bulk_concurrency: config.worker.concurrency,
+        bulk_hold: BULK_HOLD,
+    }
+}
+
+/// The machine's name, for a person to find the process by.
+fn host() -> Arc<str> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String =
+        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')).take(40).collect();
+    if name.is_empty() { "host".into() } else { name.into() }
+}

@@ -1,0 +1,140 @@
+//! The command line: every command with its options, and what each way to end leaves as exit code.
+
+pub mod bulk;
+pub mod call;
+pub mod cancel;
+pub mod check;
+pub mod completions;
+pub mod dead_letters;
+pub mod demo;
+pub mod payload;
+pub mod schedule;
+pub mod schema;
+pub mod send;
+pub mod settings;
+pub mod signals;
+pub mod simulate;
+pub mod values;
+pub mod worker;
+
+use crate::config;
+use clap::{Parser, Subcommand};
+use settings::Settings;
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// At least one device did not succeed; or a command that is all about finding out has found something wrong.
+pub const FAILED: u8 = 1;
+/// It could not run.
+pub const COULD_NOT_RUN: u8 = 2;
+/// The command line or the configuration is wrong (`EX_USAGE` of sysexits).
+pub const BAD_USAGE: u8 = 64;
+
+/// Sends commands to devices over MQTT from a task queue, and brings the answers back.
+#[derive(Debug, Parser)]
+#[command(
+    name = "switchboard",
+    version,
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take jobs, command devices, publish results, until SIGTERM or SIGINT (finish what runs) or a second one (stop now)
+    Worker(worker::Args),
+    /// Enqueue one job and print its result
+    Send(send::Args),
+    /// Enqueue one job for many devices
+    Bulk(bulk::Args),
+    /// Command a device straight over MQTT, without a queue
+    Call(call::Args),
+    /// Simulate a fleet of devices on the MQTT broker
+    Simulate(simulate::Args),
+    /// Show it all at work: private brokers, a fleet, two workers, a stream of jobs
+    Demo(demo::Args),
+    /// Check the configuration, both brokers and the way of an answer
+    Check(check::Args),
+    /// Cancel a queued, delayed or running job
+    Cancel(cancel::Args),
+    /// Look at the schedules, or fire one now
+    #[command(subcommand)]
+    Schedule(schedule::Command),
+    /// Look at what could not be processed, put it back or throw it away
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Print a JSON Schema
+    Schema(schema::Args),
+    /// Print the completions for a shell
+    Completions(completions::Args),
+}
+
+/// The command is known, and this version does not have it.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("`switchboard {0}` is not served by this version")]
+pub struct NotServed(pub &'static str);
+
+/// Reads the command line, does what it says, and gives the exit code. Errors are printed on standard error.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed pipe: nobody is left to read it.
+            let _ = error.print();
+            // Help and version come as errors too, but belong on standard output.
+            return if error.use_stderr() { BAD_USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "switchboard: {error:#}");
+            let bad_usage = error.is::<config::Invalid>();
+            if bad_usage { BAD_USAGE.into() } else { COULD_NOT_RUN.into() }
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let settings = &cli.settings;
+    match cli.command {
+        Command::Worker(args) => worker::run(settings, args),
+        Command::Send(args) => send::run(settings, args),
+        Command::Bulk(args) => bulk::run(settings, args),
+        Command::Call(args) => call::run(settings, args),
+        Command::Simulate(args) => simulate::run(settings, args),
+        Command::Demo(args) => demo::run(settings, args),
+        Command::Check(args) => check::run(settings, args),
+        Command::Cancel(args) => cancel::run(settings, args),
+        Command::Schedule(command) => schedule::run(settings, command),
+        Command::DeadLetters(command) => dead_letters::run(settings, command),
+        Command::Schema(args) => Ok(schema::run(args)),
+        Command::Completions(args) => Ok(completions::run(args)),
+    }
+}
+
+/// Prints a line on standard output; a reader that has gone away, as `head` does, is no error.
+pub fn print(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// The runtime of every command: one thread. The AMQP client brings one more for its socket; measured, further ones cost
+/// a third more CPU per command and carry no more of them.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! What SIGTERM and SIGINT mean: the first one to finish, the second one to end now.
+
+use crate::shutdown::Shutdown;
+use std::io;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Turns signals into stages of a stop, until the hard stop.
+///
+/// From the first poll on, neither signal ends the process by itself. Dropping the future leaves both without effect.
+///
+/// # Errors
+///
+/// The system refuses the registration.
+pub async fn obey(shutdown: Shutdown) -> io::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let hard = shutdown.hard();
+    loop {
+        // Both kinds of signal are cancel-safe: one that came is not lost when the other is taken.
+        let name = tokio::select! {
+            Some(()) = terminate.recv() => "SIGTERM",
+            Some(()) = interrupt.recv() => "SIGINT",
+            () = hard.cancelled() => return Ok(()),
+        };
+        if shutdown.soft().is_cancelled() {
+            tracing::warn!("{name} again: stopping now");
+            shutdown.abort();
+        } else {
+            tracing::info!("{name}: finishing what runs; once more to stop now");
+            shutdown.begin();
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The definition of the command line, without running anything.
+
+use super::*;
+use clap::CommandFactory;
+use std::time::Duration;
+
+fn parsed(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+#[test]
+fn the_definition_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_of_the_contract_is_understood() {
+    for line in [
+        "switchboard worker --amqp-url amqp://h --mqtt-url mqtt://h --queue q --concurrency 10 --http 127.0.0.1:0",
+        "switchboard --config f worker",
+        "switchboard send d c {} --one-way --timeout 5s --profile p --guarantee at_least_once --queue q --json",
+        "switchboard send d c --no-wait",
+        "switchboard send d c -5",
+        "switchboard send d c -",
+        "switchboard bulk c --devices - --rate 10 --concurrency 5 --abort-at 20%:100 --json",
+        "switchboard bulk c {} --device a --device b",
+        "switchboard call d c {} --timeout 250ms --mqtt-url mqtt://h",
+        "switchboard simulate --devices 10 --prefix x- --latency 20ms..200ms --silent 1% --reject 1% --duplicate 1% --late 1% --profile p",
+        "switchboard demo",
+        "switchboard check --config f",
+        "switchboard cancel id",
+        "switchboard schedule list",
+        "switchboard schedule next",
+        "switchboard schedule run nightly",
+        "switchboard dead-letters list",
+        "switchboard dead-letters show id",
+        "switchboard dead-letters replay",
+        "switchboard dead-letters replay a b",
+        "switchboard dead-letters discard a",
+        "switchboard schema job",
+        "switchboard schema result",
+        "switchboard schema config",
+        "switchboard completions bash",
+    ] {
+        assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());
+    }
+    let Command::Send(send) = parsed("switchboard send d c --timeout 5s").unwrap().command else { panic!("no send") };
+    assert_eq!((send.timeout, send.one_way, send.payload), (Some(Duration::from_secs(5)), false, None));
+}
+
+#[test]
+fn a_wrong_line_is_refused() {
+    for line in [
+        "switchboard",
+        "switchboard dance",
+        "switchboard send d",
+        "switchboard send d c nojson",
+        "switchboard send d c --timeout 5",
+        "switchboard send d c --guarantee exactly_once",
+        "switchboard bulk c",
+        "switchboard bulk c --device a --abort-at 20",
+        "switchboard schema cake",
+        "switchboard worker --loud",
+    ] {
+        assert!(parsed(line).is_err(), "{line}");
+    }
+}
