@@ -42,6 +42,9 @@ enum End {
 const BATCH: usize = 256;
 /// DISCONNECT: session taken over (MQTT 5.0, section 3.14.2.1).
 const SESSION_TAKEN_OVER: u8 = 0x8E;
+/// A broker of MQTT 3.1.1, and mosquitto 2.0 on MQTT 5 too, does not say that it closes a connection because another client
+/// came with the same id. The two then evict each other, ever more slowly; this many times in a row look like it.
+const SUSPICIOUS: u32 = 3;
 /// How long a broker has to take the DISCONNECT and close; it notices the closed socket all the same.
 const FAREWELL: Duration = Duration::from_millis(500);
 
@@ -68,18 +71,21 @@ impl Driver {
     /// Runs until the agent is closed; never panics on what the network or the broker does.
     pub(crate) async fn run(mut self) {
         let mut pause = self.options.backoff_min;
+        // Connections in a row that the broker accepted and that ended soon after.
+        let mut short_lived = 0u32;
         let reason = loop {
-            let (end, was_up) = match self.connect().await {
-                Err(end) => (end, false),
+            let end = match self.connect().await {
+                Err(end) => end,
                 Ok((link, accepted)) => {
                     let up_since = Instant::now();
                     let end = self.serve(link, accepted).await;
-                    (end, up_since.elapsed() >= self.options.backoff_max)
+                    short_lived = short_lived.saturating_add(1);
+                    if up_since.elapsed() >= self.options.backoff_max {
+                        (pause, short_lived) = (self.options.backoff_min, 0);
+                    }
+                    end
                 }
             };
-            if was_up {
-                pause = self.options.backoff_min;
-            }
             match end {
                 End::Closed => break "the agent was closed".to_owned(),
                 End::TakenOver(reason) => {
@@ -89,7 +95,13 @@ impl Driver {
                     );
                     break format!("another client uses the client id {:?}: {reason}", self.options.client_id);
                 }
-                End::Lost(reason) => {
+                End::Lost(mut reason) => {
+                    if short_lived >= SUSPICIOUS {
+                        let id = &self.options.client_id;
+                        reason += &format!(
+                            "; lost soon after it was made, {short_lived} times in a row: does another client use the id {id:?}?"
+                        );
+                    }
                     tracing::warn!(broker = self.options.broker(), "MQTT connection lost: {reason}");
                     metrics().mqtt_up(false);
                     self.state.send_replace(LinkState::Down { reason });

@@ -60,7 +60,8 @@ pub struct Options {
     pub(crate) path: String,
     /// The version of MQTT.
     pub protocol: Protocol,
-    /// Must be unique among all clients of the broker: two with one id evict each other.
+    /// Must be unique among all clients of the broker: two with one id evict each other. Where the broker says so, the agent
+    /// ends; where it just closes the connection, [`super::LinkState::Down`] names the suspicion.
     pub client_id: String,
     /// The login, where the broker wants one.
     pub username: Option<String>,

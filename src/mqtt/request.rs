@@ -74,7 +74,9 @@ impl Request {
     }
 
     async fn exchange(self, deadline: Option<Instant>) -> Result<Message, Error> {
-        let publish = Publish::new(self.agent.clone(), self.topic, self.payload).qos(self.qos).until(deadline);
+        // Before anything is subscribed for it.
+        let topic = self.topic?;
+        let publish = Publish::new(self.agent.clone(), Ok(topic), self.payload).qos(self.qos).until(deadline);
         match self.reply_on {
             Some(filter) => {
                 filter_of(&filter)?;

@@ -81,14 +81,16 @@ impl World {
     fn answer(&mut self, pkid: u16, refuse: bool, now: Instant) {
         let Some((subscribe, filters, id)) = self.under_way.remove(&pkid) else { return };
         if !subscribe {
-            filters.iter().for_each(|filter| drop(self.broker.remove(filter)));
+            self.broker.retain(|filter, _| !filters.contains(filter));
             self.subscriptions.on_unsuback(pkid);
             return;
         }
         let grant = if refuse { Err((0x87, "NotAuthorized".to_owned())) } else { Ok(Qos::AtLeastOnce) };
         for filter in &filters {
             match refuse {
-                false => drop(self.broker.insert(filter.clone(), id)),
+                false => {
+                    self.broker.insert(filter.clone(), id);
+                }
                 true => {
                     self.broker.remove(filter);
                     self.users.retain(|_, user| user.filter != filter);
@@ -112,8 +114,12 @@ impl World {
             // Of what was under way the broker has done some.
             for filter in filters.into_iter().filter(|_| pkid % 2 == 0) {
                 match subscribe {
-                    true => drop(self.broker.insert(filter, id)),
-                    false => drop(self.broker.remove(&filter)),
+                    true => {
+                        self.broker.insert(filter, id);
+                    }
+                    false => {
+                        self.broker.remove(&filter);
+                    }
                 }
             }
         }
@@ -183,7 +189,9 @@ proptest! {
         let mut world = World::default();
         for event in events {
             match event {
-                Event::Subscribe(which) => drop(world.subscribe(FILTERS[which])),
+                Event::Subscribe(which) => {
+ world.subscribe(FILTERS[which]);
+ }
                 Event::Release(which) if !world.users.is_empty() => {
                     let reader = *which.get(&world.users.keys().copied().collect::<Vec<_>>());
                     world.release(reader, now);
