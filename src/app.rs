@@ -33,6 +33,8 @@ const BULK_HOLD: Duration = Duration::from_secs(600);
 pub const MAX_DEVICES: usize = 100_000;
 /// After the hard stop: what is left to say is said within this.
 const LAST: Duration = Duration::from_secs(5);
+/// The profile of jobs that name none.
+const DEFAULT_PROFILE: &str = "default";
 /// How long the answer path may take to be proved.
 const PROVE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -134,7 +136,7 @@ impl Parts {
     async fn answers_ready(&self) -> bool {
         self.health.down(JOBS, "waiting for the MQTT connection and the answers' subscription");
         let subscribed = async {
-            while let Err(error) = self.commander.subscribe_standing().await {
+            while let Err(error) = self.commander.subscribe_standing(DEFAULT_PROFILE).await {
                 self.health.down(JOBS, error.to_string());
                 tracing::error!("{error}; no job can be answered, so none is taken");
                 tokio::time::sleep(Duration::from_secs(5)).await;
@@ -145,11 +147,9 @@ impl Parts {
         }
         let (commander, soft) = (self.commander.clone(), self.shutdown.soft());
         tokio::spawn(async move {
-            for profile in commander.profiles() {
-                let proved = soft.run_until_cancelled(commander.prove(profile, PROVE_WITHIN)).await;
-                if let Some(Err(failure)) = proved {
-                    tracing::warn!(profile, "the answer path is not proved: {}", failure.message);
-                }
+            let proved = soft.run_until_cancelled(commander.prove(DEFAULT_PROFILE, PROVE_WITHIN)).await;
+            if let Some(Err(failure)) = proved {
+                tracing::warn!("the answer path is not proved: {}", failure.message);
             }
         });
         true
