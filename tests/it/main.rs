@@ -20,3 +20,4 @@ mod mqtt_transport;
 mod mqtt_web_server;
 mod packaging;
 mod proxy;
+mod readme;
