@@ -122,6 +122,9 @@ impl Agent {
 
     /// Subscribes; returns once the broker has granted it. The stream exists before the SUBSCRIBE leaves, so nothing is
     /// missed. Waits as long as there is no connection. Dropping the future takes the wish back.
+    ///
+    /// What the broker had kept comes, marked [`Message::retain`](super::Message::retain), to whoever subscribes to the filter
+    /// first; it comes again after a reconnect to which no session was kept (always on MQTT 3.1.1).
     pub async fn subscribe(&self, filter: impl AsRef<str>) -> Result<Subscription, Error> {
         let (messages, stream) = mpsc::channel(self.shared.reader_queue);
         let shared = Arc::new(Shared::default());

@@ -69,7 +69,7 @@ pub enum LinkState {
         /// Why.
         reason: String,
     },
-    /// It will not come back: the agent was closed, or another client took its id over.
+    /// It will not come back: the agent was closed, or the broker said that another client took its id over.
     Closed {
         /// Why.
         reason: String,
