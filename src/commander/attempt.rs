@@ -262,14 +262,17 @@ fn publication(
     }
 }
 
-/// A message to our own inbox, in the name of a device that cannot exist, must come back to us.
+/// The device in whose name the answer path is proved; access rules may have to let the worker speak for it.
+const PROBE: &str = "switchboard-worker";
+
+/// A message to our own inbox must come back to us.
 pub(super) async fn prove(inner: &Arc<Inner>, profile: &str, within: Duration) -> Result<Option<Duration>, Failure> {
     let dialect = inner.dialect(profile)?;
     if dialect.profile.standing_filter(&inner.inbox).is_none() {
         return Ok(None);
     }
     let failed = |message: String| Failure::new("answer_path", message);
-    let mut command = Command::new("switchboard-check".into(), "check".into(), crate::job::Payload::Empty);
+    let mut command = Command::new(PROBE.into(), "check".into(), crate::job::Payload::Empty);
     command.profile = profile.into();
     let until = Instant::now().checked_add(within);
     let prepared = prepare(inner, dialect, &command, Guarantee::AtMostOnce, until).await;
