@@ -1,6 +1,5 @@
 //! One command from its place in the lane to its outcome: as many attempts as its guarantee allows.
 
-use super::answers::Answers;
 use super::command::Command;
 use super::exchange::{Exchange, LateHandler};
 use super::lanes::{Slot, Turn};
@@ -13,6 +12,7 @@ use crate::mqtt::{Class, Error, Notify, Properties, Publication, Qos, Watcher};
 use crate::outcome::{Failure, Outcome, Status};
 use crate::profile::{AnswerTo, Rendered};
 use crate::topic::TopicName;
+use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -213,11 +213,15 @@ async fn prepare(
 }
 
 /// Has every filter granted on which the answer may come. A standing one is held by the dialect, not by the command.
-async fn granted(inner: &Arc<Inner>, dialect: &Dialect, answer: &AnswerTo) -> Result<Vec<Arc<Answers>>, Error> {
+async fn granted(
+    inner: &Arc<Inner>,
+    dialect: &Dialect,
+    answer: &AnswerTo,
+) -> Result<Vec<Arc<dyn Any + Send + Sync>>, Error> {
     if inner.standing(dialect).await?.is_some() {
         return Ok(Vec::new());
     }
-    let mut held = Vec::with_capacity(1 + answer.others.len());
+    let mut held: Vec<Arc<dyn Any + Send + Sync>> = Vec::with_capacity(1 + answer.others.len());
     for filter in std::iter::once(&answer.filter).chain(answer.others.iter().map(|(_, filter)| filter)) {
         held.push(inner.filters.granted(&inner.agent, &dialect.profile, filter).await?);
     }

@@ -4,17 +4,18 @@ use super::driver::Driver;
 use super::error::Error;
 use super::inbox::Inbox;
 use super::options::Options;
-use super::publish::{Publication, Publish};
+use super::port::{Place, Port};
+use super::publication::Publication;
+use super::publish::Publish;
+use super::reader::{Reader, ReaderKind, Shared, Sink};
 use super::request::Request;
 use super::session::Op;
-use super::subscription::{Place, Reader, ReaderId, ReaderKind, Shared, Sink, SinkSubscription, Subscription};
+use super::subscription::{SinkSubscription, Subscription};
 use super::{LinkState, Protocol};
-use crate::metrics::metrics;
 use crate::topic::{InvalidTopic, TopicFilter, TopicName};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Notify, OnceCell, mpsc, oneshot, watch};
+use std::sync::Arc;
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A handle on one MQTT connection. Cheap to clone; the connection closes when the last clone is gone, or on
@@ -32,41 +33,6 @@ struct AgentShared {
     protocol: Protocol,
     reader_queue: usize,
     inbox: OnceCell<Inbox>,
-}
-
-/// What handles share with the driver besides the operations: places given back, and counts for the metrics.
-pub(crate) struct Port {
-    released: Mutex<Vec<ReaderId>>,
-    wake: Notify,
-    last_reader: AtomicU64,
-    filters: AtomicUsize,
-    users: AtomicUsize,
-}
-
-impl Port {
-    /// Never waits and needs no runtime: it is called from `drop`.
-    pub(crate) fn release(&self, reader: ReaderId) {
-        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-        self.wake.notify_one();
-    }
-
-    pub(crate) async fn released(&self) {
-        self.wake.notified().await;
-    }
-
-    pub(crate) fn take_released(&self) -> Vec<ReaderId> {
-        std::mem::take(&mut self.released.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Sets the gauges when the counts have changed.
-    pub(crate) fn report(&self, filters: usize, users: usize) {
-        if self.filters.swap(filters, Ordering::Relaxed) != filters {
-            metrics().subscriptions(filters);
-        }
-        if self.users.swap(users, Ordering::Relaxed) != users {
-            metrics().subscription_users(users);
-        }
-    }
 }
 
 impl Agent {
@@ -95,13 +61,7 @@ impl Agent {
         let options = options.bounded();
         let (ops, taken) = mpsc::channel(options.queue);
         let (say, state) = watch::channel(LinkState::Connecting);
-        let port = Arc::new(Port {
-            released: Mutex::default(),
-            wake: Notify::new(),
-            last_reader: AtomicU64::new(0),
-            filters: AtomicUsize::new(0),
-            users: AtomicUsize::new(0),
-        });
+        let port = Arc::new(Port::default());
         let closing = CancellationToken::new();
         let (protocol, reader_queue) = (options.protocol, options.reader_queue);
         tokio::spawn(Driver::new(options, taken, port.clone(), say, closing.clone()).run());
@@ -145,7 +105,7 @@ impl Agent {
     async fn join(&self, filter: TopicFilter, to: ReaderKind) -> Result<Place, Error> {
         let port = &self.shared.port;
         // Made before the wish goes out, so that dropping this future at any point gives the place back.
-        let place = Place { port: port.clone(), reader: port.last_reader.fetch_add(1, Ordering::Relaxed) + 1 };
+        let place = Place { port: port.clone(), reader: port.next_reader() };
         let (granted, answer) = oneshot::channel();
         let op = Op::Subscribe { filter, reader: Reader { id: place.reader, to }, granted };
         self.shared.ops.send(op).await.map_err(|_| Error::Closed)?;

@@ -1,10 +1,10 @@
 //! The one task that owns the connection: it carries between socket, session and handles, and decides nothing.
 
 use super::LinkState;
-use super::agent::Port;
 use super::link::Link;
 use super::options::Options;
 use super::packet::{Accepted, Incoming};
+use super::port::Port;
 use super::session::{Limits, Op, Session};
 use super::transport;
 use crate::metrics::metrics;

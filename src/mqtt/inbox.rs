@@ -3,7 +3,8 @@
 use super::agent::Agent;
 use super::error::Error;
 use super::message::Message;
-use super::subscription::{Sink, SinkSubscription};
+use super::reader::Sink;
+use super::subscription::SinkSubscription;
 use crate::topic::TopicFilter;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

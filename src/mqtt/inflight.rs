@@ -1,7 +1,7 @@
 //! Publishes past the point of no return: which packet id is whose, and which bytes of the connection they were.
 
 use super::fate::{Fate, Progress};
-use super::publish::{Class, Publication};
+use super::publication::{Class, Publication};
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 

@@ -8,7 +8,7 @@ use super::frames::{Frame, Frames, Turn, broken};
 use super::message::{Message, Properties, Qos};
 use super::options::{Options, Protocol};
 use super::packet::{Accepted, Incoming, Outgoing};
-use super::publish::Publication;
+use super::publication::Publication;
 use super::transport::Stream;
 use crate::topic::TopicFilter;
 use bytes::{Bytes, BytesMut};

@@ -5,7 +5,7 @@ use super::link::Link;
 use super::message::{Message, Properties, Qos};
 use super::options::{Options, Protocol};
 use super::packet::{Incoming, Outgoing};
-use super::publish::{Class, Publication};
+use super::publication::{Class, Publication};
 use crate::topic::TopicName;
 use bytes::Bytes;
 use futures_util::FutureExt;

@@ -25,8 +25,11 @@ mod link_tests;
 mod message;
 mod options;
 mod packet;
+mod port;
+mod publication;
 mod publish;
 mod pulse;
+mod reader;
 mod request;
 mod router;
 mod seen;
@@ -51,8 +54,9 @@ pub use router::Router;
 pub use subscription::Subscription;
 
 pub(crate) use fate::{Notify, Permit, Progress, Watcher};
-pub(crate) use publish::{Class, Publication};
-pub(crate) use subscription::{Sink, SinkSubscription};
+pub(crate) use publication::{Class, Publication};
+pub(crate) use reader::Sink;
+pub(crate) use subscription::SinkSubscription;
 
 /// What is known of the connection; published on a `watch` by [`Agent::state`].
 #[derive(Clone, Debug, PartialEq, Eq)]

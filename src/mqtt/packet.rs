@@ -1,7 +1,7 @@
 //! MQTT packets without a type of the codec: what a session understands and what it says.
 
 use super::message::{Message, Qos};
-use super::publish::Publication;
+use super::publication::Publication;
 use crate::topic::TopicFilter;
 
 /// The broker's answer to CONNECT, as far as it concerns the session.

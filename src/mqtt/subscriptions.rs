@@ -12,8 +12,8 @@
 
 use super::error::Error;
 use super::message::{Message, Qos};
+use super::reader::{Reader, ReaderId};
 use super::router::Router;
-use super::subscription::{Reader, ReaderId};
 use crate::topic::TopicFilter;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};

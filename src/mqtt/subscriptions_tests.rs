@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::message::{Message, Qos};
-use super::subscription::{Reader, ReaderId, ReaderKind, Shared};
+use super::reader::{Reader, ReaderId, ReaderKind, Shared};
 use super::subscriptions::Subscriptions;
 use crate::topic::TopicFilter;
 use proptest::prelude::*;

@@ -4,10 +4,10 @@ use super::{ACK_TIMEOUT, Packet, Wire, World, accepted, keys, limits, publicatio
 use crate::mqtt::fate::{Fate, NotSent};
 use crate::mqtt::message::{Message, Qos};
 use crate::mqtt::packet::{Accepted, Incoming};
-use crate::mqtt::publish::{Class, Publication};
+use crate::mqtt::publication::{Class, Publication};
 use crate::mqtt::pulse::Stall;
+use crate::mqtt::reader::{Reader, ReaderKind};
 use crate::mqtt::session::Op;
-use crate::mqtt::subscription::{Reader, ReaderKind};
 use crate::topic::TopicFilter;
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::World;
 use crate::mqtt::fate::{Fate, Progress};
 use crate::mqtt::message::Qos;
 use crate::mqtt::packet::Incoming;
-use crate::mqtt::publish::Class;
+use crate::mqtt::publication::Class;
 use proptest::prelude::*;
 use std::time::Duration;
 
