@@ -24,6 +24,8 @@ mod properties;
 mod publisher;
 mod pump;
 mod replies;
+mod runtime;
+mod screen;
 mod tls;
 mod topology;
 
