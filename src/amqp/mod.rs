@@ -25,6 +25,8 @@ mod properties;
 mod publisher;
 mod pump;
 mod replies;
+mod runtime;
+mod screen;
 mod tls;
 mod topology;
 

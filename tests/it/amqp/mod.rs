@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 mod connecting;
 mod consuming;
+mod hostile;
 mod loss;
 mod node;
 mod publishing;
