@@ -6,5 +6,7 @@ mod harness;
 
 mod brokers;
 mod cli;
+mod demo;
 mod fixtures;
 mod proxy;
+mod simulate;
