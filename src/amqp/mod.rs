@@ -12,6 +12,7 @@
 mod acks;
 mod connection;
 mod consumer;
+mod delay;
 mod delivery;
 mod dial;
 mod flight;
@@ -29,6 +30,7 @@ mod topology;
 
 pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};
+pub use delay::{LONGEST, delayed};
 pub use delivery::{Delivery, Hold, Receipt};
 pub use options::{Options, TlsFiles};
 pub use pool::{ChannelPool, Routing};

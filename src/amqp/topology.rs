@@ -124,6 +124,8 @@ pub struct QueueReport {
     pub queue: String,
     /// Against what was specified.
     pub comparison: Comparison,
+    /// How many consumers it had.
+    pub consumers: u32,
 }
 
 /// How all queues of a topology were found.
@@ -143,7 +145,7 @@ impl Report {
     }
 
     pub(super) fn log(&self) {
-        for QueueReport { queue, comparison } in &self.queues {
+        for QueueReport { queue, comparison, .. } in &self.queues {
             match comparison {
                 Comparison::Created => info!(queue, "queue created"),
                 Comparison::Same => {}
@@ -171,40 +173,42 @@ impl Topology {
     pub(super) async fn apply_on(&self, link: &Link, deadline: Duration) -> Result<Report, Error> {
         let mut report = Report::default();
         for spec in &self.queues {
-            let comparison = self.see_to(spec, link, deadline).await?;
-            report.queues.push(QueueReport { queue: spec.name.clone(), comparison });
+            let (comparison, consumers) = self.see_to(spec, link, deadline).await?;
+            report.queues.push(QueueReport { queue: spec.name.clone(), comparison, consumers });
         }
         Ok(report)
     }
 
-    async fn see_to(&self, spec: &QueueSpec, link: &Link, deadline: Duration) -> Result<Comparison, Error> {
-        let exists = declare(spec, Declare::Passive, link, deadline).await?;
-        match exists {
-            Answer::Ok if !self.declare => return Ok(Comparison::NotCompared("declare is off".to_owned())),
-            Answer::Ok => {}
+    /// How the queue compares, and how many consumers it has.
+    async fn see_to(&self, spec: &QueueSpec, link: &Link, deadline: Duration) -> Result<(Comparison, u32), Error> {
+        let consumers = match declare(spec, Declare::Passive, link, deadline).await? {
+            Answer::Ok { consumers } => Some(consumers),
             Answer::Missing if !self.declare => return Err(Error::MissingQueue(spec.name.clone())),
-            Answer::Missing => {}
+            Answer::Missing => None,
             Answer::Differs(reason) | Answer::Refused(reason) => {
                 return Err(Error::Queue { queue: spec.name.clone(), reason });
             }
+        };
+        if let (false, Some(consumers)) = (self.declare, consumers) {
+            return Ok((Comparison::NotCompared("declare is off".to_owned()), consumers));
         }
-        let existed = matches!(exists, Answer::Ok);
-        match declare(spec, Declare::Active, link, deadline).await? {
-            Answer::Ok if existed => Ok(Comparison::Same),
-            Answer::Ok => Ok(Comparison::Created),
+        let comparison = match (declare(spec, Declare::Active, link, deadline).await?, consumers) {
+            (Answer::Ok { .. }, Some(_)) => Comparison::Same,
+            (Answer::Ok { .. }, None) => Comparison::Created,
             // Also where another replica, with another configuration, was faster than we.
-            Answer::Differs(reason) => Ok(match difference(&reason) {
+            (Answer::Differs(reason), _) => match difference(&reason) {
                 Some(difference) => Comparison::Differs(difference),
                 None => Comparison::NotCompared(reason),
-            }),
+            },
             // Least privilege: a worker that may read a queue need not be allowed to declare it.
-            Answer::Refused(reason) if existed => Ok(Comparison::NotCompared(reason)),
-            Answer::Refused(reason) => Err(Error::Queue { queue: spec.name.clone(), reason }),
-            Answer::Missing => {
+            (Answer::Refused(reason), Some(_)) => Comparison::NotCompared(reason),
+            (Answer::Refused(reason), None) => return Err(Error::Queue { queue: spec.name.clone(), reason }),
+            (Answer::Missing, _) => {
                 let reason = "it is neither there nor could it be declared".to_owned();
-                Err(Error::Queue { queue: spec.name.clone(), reason })
+                return Err(Error::Queue { queue: spec.name.clone(), reason });
             }
-        }
+        };
+        Ok((comparison, consumers.unwrap_or(0)))
     }
 }
 
@@ -215,7 +219,7 @@ enum Declare {
 }
 
 enum Answer {
-    Ok,
+    Ok { consumers: u32 },
     Missing,
     Differs(String),
     Refused(String),
@@ -234,7 +238,7 @@ async fn declare(spec: &QueueSpec, how: Declare, link: &Link, deadline: Duration
     let channel = link.channel(deadline).await?;
     let declaring = async { Ok(channel.queue_declare(name, options, arguments).await) };
     let answer = match link.answer("queue.declare", deadline, declaring).await? {
-        Ok(_) => Answer::Ok,
+        Ok(queue) => Answer::Ok { consumers: queue.consumer_count() },
         Err(error) => match refusal(&error) {
             Some((404, _)) => Answer::Missing,
             Some((406, reason)) => Answer::Differs(reason),

@@ -2,9 +2,16 @@
 
 use super::payload::Payload;
 use super::settings::Settings;
-use super::{NotServed, values};
+use super::{INTERRUPTED, report, runtime, say, signals, values, verdict};
+use crate::app;
+use crate::commander::Commander;
+use crate::config::Config;
+use crate::job::{Job, Mode, Targets};
+use crate::mqtt::Agent;
+use crate::outcome::{Outcome, Status};
+use crate::wire::native::{self, Origin, Timing};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Options of `call`.
 #[derive(Debug, clap::Args)]
@@ -31,7 +38,63 @@ pub struct Args {
 }
 
 /// Commands the device and prints its answer.
-pub fn run(settings: &Settings, _args: Args) -> anyhow::Result<ExitCode> {
-    settings.load(Vec::new())?;
-    Err(NotServed("call").into())
+pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
+    let config = settings.load(Vec::new())?;
+    let asked = Job {
+        id: ulid::Ulid::generate().to_string().into(),
+        targets: Targets::One(args.device.as_str().into()),
+        command: args.command.as_str().into(),
+        payload: Payload::of(args.payload.as_ref())?,
+        mode: if args.one_way { Mode::Publish } else { Mode::Request },
+        profile: args.profile.as_deref().unwrap_or("default").into(),
+        timeout: args.timeout,
+        expires_at: None,
+        not_before: None,
+        guarantee: None,
+        enqueued_at: None,
+    };
+    // By the way a job takes through the queue, so that both are read and refused in the same words.
+    let limits = native::Limits { max_payload_bytes: config.worker.max_payload_bytes, max_devices: 1 };
+    let job = native::decode(&native::encode(&asked), &limits);
+    runtime()?.block_on(async {
+        let (outcome, total) = match job {
+            Err(wrong) => (Outcome::not_sent(Status::Invalid, wrong.failure), Duration::ZERO),
+            Ok(job) => tokio::select! {
+                biased;
+                () = signals::interrupt() => {
+                    say("interrupted; the device may have got the command");
+                    return Ok(INTERRUPTED.into());
+                }
+                called = call(&config, job, &args) => called?,
+            },
+        };
+        let origin = Origin {
+            id: asked.id.clone(),
+            command: asked.command.clone(),
+            correlation_id: String::new(),
+            worker: "switchboard call".into(),
+            redelivered: false,
+        };
+        let timing = Timing { queued: Duration::ZERO, waiting: outcome.waiting, device: outcome.device, total };
+        let result = native::result(&origin, &args.device, &outcome, &timing);
+        Ok(verdict(report::result(&result.body, args.json)?))
+    })
+}
+
+async fn call(config: &Config, job: Job, args: &Args) -> anyhow::Result<(Outcome, Duration)> {
+    let agent = Agent::connect(app::mqtt_options(&config.mqtt)?).await?;
+    let profiles = config.profiles.values().cloned();
+    let commander = Commander::new(agent.clone(), profiles, app::commander_options(config));
+    let started = Instant::now();
+    let mut command = commander.command(args.device.as_str(), job.command, job.payload).id(job.id).profile(job.profile);
+    if job.mode == Mode::Publish {
+        command = command.one_way();
+    }
+    if let Some(timeout) = job.timeout {
+        command = command.timeout(timeout);
+    }
+    let outcome = command.await;
+    let total = started.elapsed();
+    agent.close().await;
+    Ok((outcome, total))
 }

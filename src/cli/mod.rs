@@ -8,6 +8,8 @@ pub mod completions;
 pub mod dead_letters;
 pub mod demo;
 pub mod payload;
+pub mod report;
+pub mod requester;
 pub mod schedule;
 pub mod schema;
 pub mod send;
@@ -29,6 +31,8 @@ use std::process::ExitCode;
 pub const FAILED: u8 = 1;
 /// It could not run.
 pub const COULD_NOT_RUN: u8 = 2;
+/// Ctrl-C, as a shell counts it: 128 and the number of SIGINT.
+pub const INTERRUPTED: u8 = 130;
 /// The command line or the configuration is wrong (`EX_USAGE` of sysexits).
 pub const BAD_USAGE: u8 = 64;
 
@@ -86,6 +90,11 @@ pub enum Command {
 #[error("`switchboard {0}` is not served by this version")]
 pub struct NotServed(pub &'static str);
 
+/// The command line names something that is wrong, as only reading it could tell.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BadUsage(pub String);
+
 /// Reads the command line, does what it says, and gives the exit code. Errors are printed on standard error.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
@@ -100,8 +109,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "switchboard: {error:#}");
-            let bad_usage = error.is::<config::Invalid>();
+            say(format_args!("{error:#}"));
+            let bad_usage = error.is::<config::Invalid>() || error.is::<BadUsage>();
             if bad_usage { BAD_USAGE.into() } else { COULD_NOT_RUN.into() }
         }
     }
@@ -128,6 +137,16 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 /// Prints a line on standard output; a reader that has gone away, as `head` does, is no error.
 pub fn print(line: impl Display) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a line on standard error: what a person should know and a program that reads the results should not meet.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "switchboard: {line}");
+}
+
+/// The exit code of a command whose devices have answered.
+pub fn verdict(succeeded: bool) -> ExitCode {
+    if succeeded { ExitCode::SUCCESS } else { FAILED.into() }
 }
 
 /// The runtime of every command: one thread. The AMQP client brings one more for its socket; measured, further ones cost

@@ -1,6 +1,7 @@
 //! The payload of a command as it is given on the command line: JSON, `@file`, or `-` for standard input.
 
-use anyhow::Context;
+use super::BadUsage;
+use crate::job;
 use bytes::Bytes;
 use serde::de::IgnoredAny;
 use std::io::Read;
@@ -37,20 +38,26 @@ impl Payload {
     /// # Errors
     ///
     /// A file that cannot be read, or that is no JSON.
-    pub fn read(&self) -> anyhow::Result<Bytes> {
+    pub fn read(&self) -> Result<Bytes, BadUsage> {
         let (text, from) = match self {
             Self::Json(json) => return Ok(json.clone()),
-            Self::File(path) => {
-                let from = path.display().to_string();
-                (std::fs::read(path).with_context(|| format!("the payload in {from} cannot be read"))?, from)
-            }
+            Self::File(path) => (std::fs::read(path), path.display().to_string()),
             Self::Stdin => {
                 let mut text = Vec::new();
-                std::io::stdin().read_to_end(&mut text).context("the payload cannot be read from standard input")?;
-                (text, "standard input".to_owned())
+                (std::io::stdin().read_to_end(&mut text).map(|_| text), "standard input".to_owned())
             }
         };
-        json(text.into()).map_err(|problem| anyhow::anyhow!("the payload in {from} {problem}"))
+        let text = text.map_err(|error| BadUsage(format!("the payload in {from} cannot be read: {error}")))?;
+        json(text.into()).map_err(|problem| BadUsage(format!("the payload in {from} {problem}")))
+    }
+
+    /// What goes with the command: the JSON, or nothing where none is given.
+    ///
+    /// # Errors
+    ///
+    /// As [`Payload::read`].
+    pub fn of(given: Option<&Self>) -> Result<job::Payload, BadUsage> {
+        given.map_or(Ok(job::Payload::Empty), |payload| payload.read().map(job::Payload::Json))
     }
 }
 

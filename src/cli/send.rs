@@ -1,11 +1,18 @@
 //! `switchboard send`: one job through the queue, and its result.
 
 use super::payload::Payload;
+use super::requester::{MARGIN, Requester};
 use super::settings::{Queue, Settings};
-use super::{NotServed, values};
-use crate::job::Guarantee;
+use super::{FAILED, INTERRUPTED, print, report, runtime, say, signals, values, verdict};
+use crate::config::Config;
+use crate::deadline::Now;
+use crate::job::{Guarantee, Job, Mode, Targets};
+use anyhow::Context;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// Results held in memory: a repeated one may follow the one that is waited for.
+const HELD: u16 = 2;
 
 /// Options of `send`.
 #[derive(Debug, clap::Args)]
@@ -42,6 +49,53 @@ pub struct Args {
 
 /// Enqueues the job and prints its result.
 pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
-    settings.load(args.queue.flags())?;
-    Err(NotServed("send").into())
+    let config = settings.load(args.queue.flags())?;
+    let job = Job {
+        id: ulid::Ulid::generate().to_string().into(),
+        targets: Targets::One(args.device.as_str().into()),
+        command: args.command.as_str().into(),
+        payload: Payload::of(args.payload.as_ref())?,
+        mode: if args.one_way { Mode::Publish } else { Mode::Request },
+        profile: args.profile.as_deref().unwrap_or("default").into(),
+        timeout: args.timeout,
+        expires_at: None,
+        not_before: None,
+        guarantee: args.guarantee,
+        enqueued_at: Some(Now::read().unix_ms),
+    };
+    runtime()?.block_on(send(&config, &args, &job))
+}
+
+async fn send(config: &Config, args: &Args, job: &Job) -> anyhow::Result<ExitCode> {
+    let requester = Requester::connect(config).await?;
+    if let Some(warning) = requester.warning() {
+        say(warning);
+    }
+    let code = if args.no_wait {
+        requester.enqueue(job, None).await?;
+        print(&job.id);
+        ExitCode::SUCCESS
+    } else {
+        let mut replies = requester.replies(HELD).await?;
+        requester.enqueue(job, Some(replies.name())).await?;
+        let patience = args.timeout.unwrap_or(config.worker.default_timeout).saturating_add(MARGIN);
+        let waited = tokio::select! {
+            biased;
+            () = signals::interrupt() => {
+                say(format_args!("interrupted; the job {} goes on without us", job.id));
+                return Ok(INTERRUPTED.into());
+            }
+            waited = replies.next_within(patience) => waited,
+        };
+        match waited.with_context(|| format!("the job {} is enqueued, but its result cannot reach us", job.id))? {
+            Some(result) => verdict(report::result(&result.body, args.json)?),
+            None => {
+                let patience = patience.as_secs_f64();
+                say(format_args!("no result of the job {} within {patience} s: {}", job.id, requester.advice()));
+                FAILED.into()
+            }
+        }
+    };
+    requester.close().await;
+    Ok(code)
 }

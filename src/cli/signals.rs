@@ -30,3 +30,11 @@ pub async fn obey(shutdown: Shutdown) -> io::Result<()> {
         }
     }
 }
+
+/// Completes at SIGINT, which no longer ends the process by itself from the first poll on. Never, where the system refuses
+/// the registration: then it still does.
+pub async fn interrupt() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

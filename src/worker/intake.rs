@@ -38,6 +38,8 @@ pub(crate) enum What {
     Run { begun: Begun, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
     RunBulk { job: Job, bulk: Bulk, running: Running },
+    /// Its id is another job's; say so, but not as if it were that job's result.
+    Reused(Failure),
     /// Say of every device what became of it.
     AnswerAll { bulk: Bulk, outcome: Box<Outcome>, running: Running },
     /// Wait until its time comes, here or in the broker, and look again.
@@ -113,7 +115,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
                 "id: {:?} was used a moment ago for another command; every command has an id of its own",
                 job.id
             );
-            return What::Answer(Box::new(Outcome::not_sent(Status::Invalid, Failure::new("id_reused", message))));
+            return What::Reused(Failure::new("id_reused", message));
         }
         Recall::New => {}
     }
