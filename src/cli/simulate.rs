@@ -16,9 +16,6 @@ use std::time::Duration;
 const MAX_DEVICES: usize = 10_000_000;
 
 /// Options of `simulate`.
-///
-/// Up to 1,000 devices subscribe each for itself, so that the broker knows who is absent, and publish a retained `online`
-/// on the status topic of their profile, `offline` when they leave. More share one subscription and say nothing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many devices. Up to 1000 of them subscribe each for itself and publish a retained `online` on their status
