@@ -66,6 +66,10 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
             What::Reused(failure) => {
                 Done::outcome(taken, Outcome::not_sent(Status::Invalid, failure), None).under_another_id()
             }
+            What::Unserved => Done {
+                detail: "Celery tasks are not served by this version".to_owned(),
+                ..Done::without_result(Happened::Unserved)
+            },
             What::Repeat(reply) => Done::repeated(reply, &taken.origin),
             What::Run { begun, guarantee, running } => run_one(shared, taken, begun, guarantee, running).await,
             What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk).await {

@@ -5,6 +5,8 @@
 pub(crate) enum Happened {
     /// It is no job.
     Undecodable,
+    /// It is a task of a protocol that this version does not speak; nothing that it could read can be said.
+    Unserved,
     /// The job has its outcome, whichever.
     Outcome,
     /// Nothing was sent, because this worker stops or closed its MQTT connection.
@@ -57,6 +59,7 @@ pub(crate) fn settle(happened: Happened, reply_to: bool) -> (Reply, Settle) {
         (Happened::Outcome | Happened::Undecodable | Happened::Panicked, true) => (Reply::Send, Settle::Ack),
         (Happened::Outcome, false) | (Happened::Continued, _) => (Reply::Nothing, Settle::Ack),
         (Happened::Undecodable, false) => (Reply::Nothing, Settle::DeadLetter("invalid")),
+        (Happened::Unserved, _) => (Reply::Nothing, Settle::DeadLetter("unserved")),
         (Happened::Panicked, false) => (Reply::Nothing, Settle::DeadLetter("panic")),
         (Happened::Unanswerable, _) => (Reply::Nothing, Settle::DeadLetter("unanswerable")),
         (Happened::NotStarted, _) => (Reply::Nothing, Settle::GiveBack),
@@ -77,6 +80,8 @@ mod tests {
             (H::Outcome, false, Reply::Nothing, Settle::Ack),
             (H::Undecodable, true, Reply::Send, Settle::Ack),
             (H::Undecodable, false, Reply::Nothing, Settle::DeadLetter("invalid")),
+            (H::Unserved, true, Reply::Nothing, Settle::DeadLetter("unserved")),
+            (H::Unserved, false, Reply::Nothing, Settle::DeadLetter("unserved")),
             (H::Panicked, true, Reply::Send, Settle::Ack),
             (H::Panicked, false, Reply::Nothing, Settle::DeadLetter("panic")),
             (H::Unanswerable, true, Reply::Nothing, Settle::DeadLetter("unanswerable")),

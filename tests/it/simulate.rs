@@ -52,7 +52,6 @@ async fn commander(broker: &Mosquitto) -> Commander {
     let agent = Agent::connect(mqtt::Options::new(&broker.url()).unwrap()).await.unwrap();
     let profiles = builtin().into_iter().map(|(name, table)| Arc::new(Profile::compile(&name, &table).unwrap()));
     let commander = Commander::new(agent, profiles, Options::default());
-    commander.subscribe_standing().await.unwrap();
     commander
 }
 
