@@ -1,8 +1,6 @@
 //! What a simulated device says: `{"ok":true,…}` with what it was told, or an error.
 
 use crate::profile::{Heard, Profile, Reading, Reply};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -47,14 +45,14 @@ fn refused() -> String {
     format!("\"error\":{{\"code\":\"{CODE}\",\"message\":\"{MESSAGE}\"}}")
 }
 
-/// A payload as JSON: its own text where it is JSON, `null` where there is none, else its bytes.
+/// A payload as JSON: its own text where it is JSON, `null` where there is none, else a string of what can be read of it.
 fn echo(payload: &[u8]) -> String {
     if payload.is_empty() {
         return "null".to_owned();
     }
     match serde_json::from_slice::<&RawValue>(payload) {
         Ok(json) => json.get().to_owned(),
-        Err(_) => format!("{{\"$base64\":\"{}\"}}", STANDARD.encode(payload)),
+        Err(_) => Value::from(String::from_utf8_lossy(payload)).to_string(),
     }
 }
 
@@ -78,8 +76,8 @@ mod tests {
         for (payload, expected) in [
             (&b""[..], "null"),
             (br#"{"n":1.10,"big":12345678901234567890123}"#, r#"{"n":1.10,"big":12345678901234567890123}"#),
-            (b"\xFF\x00", r#"{"$base64":"/wA="}"#),
-            (b"plain", r#"{"$base64":"cGxhaW4="}"#),
+            (b"\xFF\x00", "\"\u{FFFD}\\u0000\""),
+            (b"say \"hello\"", r#""say \"hello\"""#),
         ] {
             assert_eq!(answer(payload, &[], true), with(expected));
         }

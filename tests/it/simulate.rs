@@ -51,8 +51,7 @@ impl Simulator {
 async fn commander(broker: &Mosquitto) -> Commander {
     let agent = Agent::connect(mqtt::Options::new(&broker.url()).unwrap()).await.unwrap();
     let profiles = builtin().into_iter().map(|(name, table)| Arc::new(Profile::compile(&name, &table).unwrap()));
-    let commander = Commander::new(agent, profiles, Options::default());
-    commander
+    Commander::new(agent, profiles, Options::default())
 }
 
 async fn command(commander: &Commander, device: &str, profile: &str, wait: Duration) -> Outcome {
@@ -66,7 +65,7 @@ async fn devices_of_every_plain_profile_answer_and_the_absent_are_known() {
     let broker = mosquitto::start();
     let commander = commander(&broker).await;
     for profile in ["default", "json", "mqtt5"] {
-        let prefix = format!("h7-{profile}-");
+        let prefix = format!("{profile}-");
         let simulator =
             Simulator::start(&broker, &["--devices", "10", "--prefix", &prefix, "--profile", profile]).await;
         for number in 0..10 {
