@@ -6,5 +6,6 @@ mod harness;
 
 mod brokers;
 mod cli;
+mod commands;
 mod fixtures;
 mod proxy;
