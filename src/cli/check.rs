@@ -1,8 +1,22 @@
 //! `switchboard check`: would a worker run here?
 
-use super::NotServed;
+use super::findings::Findings;
+use super::round_trip::{self, RoundTrip};
 use super::settings::{Settings, Work};
+use super::{INTERRUPTED, requester, runtime, signals};
+use crate::amqp::{self, Comparison, Connection, Difference, QueueReport, QueueSpec, Topology};
+use crate::app;
+use crate::commander::Commander;
+use crate::config::Config;
+use crate::mqtt::{Agent, Protocol};
+use crate::profile::Profile;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long an answer may take to come back.
+const PROVE_WITHIN: Duration = Duration::from_secs(5);
+/// The profile on whose topics the round trip is measured.
+const MEASURED: &str = "default";
 
 /// Options of `check`: those of the worker that is asked about.
 #[derive(Debug, clap::Args)]
@@ -12,8 +26,128 @@ pub struct Args {
     pub work: Work,
 }
 
-/// Says what it found, line by line.
+/// Says what it found, line by line. It makes and changes nothing on either broker.
 pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
-    settings.load(args.work.flags())?;
-    Err(NotServed("check").into())
+    let config = settings.load(args.work.flags())?;
+    let mut findings = Findings::default();
+    findings.ok(format_args!("configuration: {} profiles", config.profiles.len()));
+    let ended = runtime()?.block_on(async {
+        let looking = async {
+            amqp(&config, &mut findings).await;
+            mqtt(&config, &mut findings).await;
+        };
+        tokio::select! {
+            biased;
+            () = signals::interrupt() => None,
+            () = looking => Some(()),
+        }
+    });
+    Ok(ended.map_or(INTERRUPTED.into(), |()| findings.code()))
+}
+
+async fn amqp(config: &Config, findings: &mut Findings) {
+    let connection = match requester::connect(config).await {
+        Ok(connection) => connection,
+        Err(error) => return findings.failed(format_args!("AMQP: {error:#}")),
+    };
+    findings.ok(format_args!("AMQP: connected to {}", config.amqp.url));
+    for spec in app::topology(config).queues {
+        queue(config, &connection, spec, findings).await;
+    }
+    connection.close().await;
+}
+
+async fn queue(config: &Config, connection: &Connection, spec: QueueSpec, findings: &mut Findings) {
+    let name = spec.name.clone();
+    // First only a look: what is missing stays so.
+    let look = Topology { queues: vec![spec], declare: false };
+    let found = match look.apply(connection).await {
+        Ok(_) => Topology { declare: config.amqp.declare, ..look }.apply(connection).await,
+        Err(missing) => Err(missing),
+    };
+    match found.map(|report| report.queues) {
+        Err(amqp::Error::MissingQueue(_)) if config.amqp.declare => {
+            findings.ok(format_args!("queue {name}: does not exist yet; a worker makes it"));
+        }
+        Err(error) => findings.failed(error),
+        Ok(reports) => {
+            for QueueReport { comparison, consumers, .. } in reports {
+                match comparison {
+                    Comparison::Same | Comparison::Created => {
+                        findings.ok(format_args!("queue {name}: as it should be, {consumers} consumers"));
+                    }
+                    Comparison::Differs(Difference { argument, wanted, found }) => findings.warning(format_args!(
+                        "queue {name}: {argument} is {found}, and would be declared as {wanted}; it is used as it is, \
+                         {consumers} consumers"
+                    )),
+                    Comparison::NotCompared(reason) => {
+                        findings
+                            .ok(format_args!("queue {name}: exists, not compared ({reason}), {consumers} consumers"));
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn mqtt(config: &Config, findings: &mut Findings) {
+    let options = match app::mqtt_options(&config.mqtt) {
+        Ok(options) => options,
+        Err(error) => return findings.failed(format_args!("MQTT: {error:#}")),
+    };
+    let agent = match Agent::connect(options).await {
+        Ok(agent) => agent,
+        Err(error) => return findings.failed(format_args!("MQTT: {}: {error}", config.mqtt.url)),
+    };
+    match agent.protocol() {
+        Protocol::V5 => findings.ok(format_args!("MQTT: connected to {} with MQTT 5", config.mqtt.url)),
+        Protocol::V311 => findings.warning(format_args!(
+            "MQTT: connected to {} with MQTT 3.1.1, which does not tell when nobody is subscribed; \
+             mqtt.protocol = \"5\" is better where the broker has it",
+            config.mqtt.url
+        )),
+    }
+    answers(config, &agent, findings).await;
+    if let Some(profile) = config.profiles.get(MEASURED) {
+        round_trip(&agent, profile, findings).await;
+    }
+    agent.close().await;
+}
+
+async fn answers(config: &Config, agent: &Agent, findings: &mut Findings) {
+    let profiles = config.profiles.values().cloned();
+    let commander = Commander::new(agent.clone(), profiles, app::commander_options(config));
+    for (name, profile) in &config.profiles {
+        if profile.needs_mqtt5() && agent.protocol() == Protocol::V311 {
+            findings.warning(format_args!("profile {name}: needs MQTT 5, its jobs are refused"));
+            continue;
+        }
+        match commander.prove(name, PROVE_WITHIN).await {
+            Ok(Some(time)) => {
+                let ms = time.as_secs_f64() * 1000.0;
+                findings.ok(format_args!("profile {name}: an answer comes back, {ms:.1} ms"));
+            }
+            Ok(None) => findings.ok(format_args!(
+                "profile {name}: has a filter for each device, which its first command proves or not"
+            )),
+            Err(failure) => findings.failed(format_args!("profile {name}: {}", failure.message)),
+        }
+    }
+}
+
+async fn round_trip(agent: &Agent, profile: &Profile, findings: &mut Findings) {
+    match round_trip::measure(agent, profile).await {
+        Ok(Some(RoundTrip { median, delayed })) => {
+            let ms = median.as_secs_f64() * 1000.0;
+            match delayed {
+                false => findings.ok(format_args!("MQTT: a round trip at QoS 1 takes {ms:.1} ms")),
+                true => findings.warning(format_args!(
+                    "MQTT: a round trip at QoS 1 takes {ms:.1} ms, because the broker's end of the connection lacks \
+                     TCP_NODELAY; every command waits for that. In mosquitto.conf: set_tcp_nodelay true"
+                )),
+            }
+        }
+        Ok(None) => {}
+        Err(error) => findings.warning(format_args!("MQTT: the round trip at QoS 1 could not be measured: {error:#}")),
+    }
 }

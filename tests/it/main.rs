@@ -7,6 +7,7 @@ mod harness;
 mod amqp;
 mod brokers;
 mod cli;
+mod commands;
 mod dashboards;
 mod demo;
 mod fixtures;
