@@ -248,7 +248,7 @@ mod tests {
             ("topic = 'all'\npayload = 'json'\njson = { to = 'to-{device}' }", "do not show their device"),
             ("topic = 'd/{device}'\ndevice_levels = 2", "several levels"),
             (
-                "topic = 'd/{device}'\nresponses = ['d/{device}/{code}']\nsubscribe = 'device'\ncorrelate = 'none'",
+                "topic = 'd/{device}'\nresponses = ['d/{device}/{code}']\nsubscribe = 'device'\ncorrelate = 'json:/id'\npayload = 'json'\njson = { id = '{attempt}' }",
                 "{code}",
             ),
         ] {
