@@ -17,10 +17,10 @@ const SURPRISES: usize = 10;
 /// What is still open, and what came of the rest.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    open: HashMap<String, Kind>,
-    bulk_open: HashSet<String>,
-    unreadable_open: HashSet<String>,
-    summary_open: bool,
+    pub(super) open: HashMap<String, Kind>,
+    pub(super) bulk_open: HashSet<String>,
+    pub(super) unreadable_open: HashSet<String>,
+    pub(super) summary_open: bool,
     /// How many jobs of each kind there are, in the order of [`Kind::ALL`].
     pub(super) kinds: [usize; 6],
     /// How many jobs came to each status, in the order of [`Status::ALL`].
@@ -39,7 +39,7 @@ pub(super) struct Ledger {
     pub(super) dead: BTreeMap<String, usize>,
     /// What should not have happened, in words.
     pub(super) surprises: Vec<String>,
-    messages: HashSet<String>,
+    pub(super) messages: HashSet<String>,
 }
 
 #[derive(Deserialize)]

@@ -210,7 +210,7 @@ mod tests {
     fn what_a_profile_asks_its_device_hears_and_what_the_device_answers_is_identified() {
         let payload = Payload::Json(r#"{"speed":2}"#.into());
         let bridge = "topic = 'bridge/request'\nresponses = ['bridge/response']\nsubscribe = 'shared'\n\
-                      correlate = 'json:/meta/id'\nanswer_device = 'json:/from'\npayload = 'json'\n\
+                      correlate = 'json:/meta/id'\nattempt_bits = 53\nanswer_device = 'json:/from'\npayload = 'json'\n\
                       json = { to = '{device}', n = '{seq}', do = ['{command}'], value = '{payload}' }";
         for profile in [profile("default"), profile("json"), profile("mqtt5"), compile(bridge).unwrap()] {
             let name = profile.name().to_owned();
@@ -245,10 +245,10 @@ mod tests {
     #[test]
     fn a_profile_whose_requests_say_too_little_is_refused() {
         for (keys, expected) in [
-            ("topic = 'all/{command}'", "do not show their device"),
+            ("topic = 'all'\npayload = 'json'\njson = { to = 'to-{device}' }", "do not show their device"),
             ("topic = 'd/{device}'\ndevice_levels = 2", "several levels"),
             (
-                "topic = 'd/{device}'\nresponses = ['d/{device}/{code}']\nsubscribe = 'device'\ncorrelate = 'none'",
+                "topic = 'd/{device}'\nresponses = ['d/{device}/{code}']\nsubscribe = 'device'\ncorrelate = 'json:/id'\npayload = 'json'\njson = { id = '{attempt}' }",
                 "{code}",
             ),
         ] {
