@@ -124,10 +124,6 @@ async fn tls_connector(uri: &AMQPUri, options: &Options) -> Result<Option<Rustls
     Ok(Some(RustlsConnector::from(config)))
 }
 
-/// The client keeps 32 frames of buffer in each direction and touches them all: with RabbitMQ's 128 KiB that is 8 MiB a
-/// connection. Larger messages take several frames.
-const FRAME_MAX: u32 = 32 * 1024;
-
 /// Reads the URL; the error never repeats it, since it holds the password.
 pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
     let mut uri: AMQPUri = url.parse().map_err(|problem: String| match problem.contains(url) {
@@ -140,7 +136,6 @@ pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
     }
     let seconds = u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
     uri.query.heartbeat.get_or_insert(seconds);
-    uri.query.frame_max.get_or_insert(FRAME_MAX);
     Ok(uri)
 }
 
