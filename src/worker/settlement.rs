@@ -3,7 +3,7 @@
 /// What came of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
-    /// It is no job.
+    /// It is no job, or none that can be carried out.
     Undecodable,
     /// The job has its outcome, whichever.
     Outcome,
