@@ -17,7 +17,7 @@ pub use exchange::LateHandler;
 use crate::job::{Guarantee, Mode, Payload};
 use crate::metrics::metrics;
 use crate::mqtt::{Agent, Permit};
-use crate::outcome::{Failure, Outcome, Status};
+use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::profile::{Call, Profile};
 use answers::{AnswerFilters, Answers};
 use exchange::{Exchange, Exchanges};
@@ -193,7 +193,13 @@ impl Commander {
         begun: Begun,
         late: impl FnOnce() -> Option<LateHandler>,
     ) -> Result<Outcome, NotStarted> {
-        attempt::run(&self.inner, begun, late).await
+        let permit = begun.command.permit.clone();
+        let outcome = attempt::run(&self.inner, begun, late).await?;
+        // "No" would be a promise about somebody else: whoever has the job now may be sending it.
+        if outcome.executed == Executed::No && permit.is_some_and(|permit| !permit.granted()) {
+            return Err(NotStarted::Revoked);
+        }
+        Ok(outcome)
     }
 
     /// Proves the answer path of a profile: a message to our own inbox must come back. Returns how long it took.
