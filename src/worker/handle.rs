@@ -4,6 +4,7 @@ use super::Shared;
 use super::admission::hold;
 use super::intake::{self, Running, Taken, What};
 use super::many;
+use super::recent::End;
 use super::settlement::{Happened, Reply, Settle, settle};
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
@@ -135,7 +136,11 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         let certain_no = done
             .status
             .is_some_and(|status| matches!(status, Status::Expired | Status::Undeliverable | Status::Invalid));
-        running.finish(done.result.filter(|_| !certain_no));
+        running.finish(match done.result {
+            None => End::Nothing,
+            Some(reply) if certain_no => End::NotReached(reply),
+            Some(reply) => End::Reached(reply),
+        });
     }
     shared.quiet().await;
     match end {

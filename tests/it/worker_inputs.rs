@@ -45,7 +45,7 @@ impl Collection {
 fn bodies(c: &mut Collection) {
     for text in ["", " ", "{", "}", "[]", "{}{}", "null", "true", "1", "\"x\"", "{]", "{'a':1}", "NaN", "{\"device\":}"]
     {
-        c.add(if text == "{}{}" { "body" } else { "body" }, text);
+        c.add("body", text);
     }
     let whole = job("cut", "d").to_string();
     for length in (1..whole.len()).step_by(3) {
@@ -102,7 +102,7 @@ fn fields(c: &mut Collection) {
     c.field("payload", "payload", json!({"$base64": "A".repeat(400_000)}));
     for depth in [101, 1000, 50_000] {
         let deep = format!(r#"{{"device":"d","command":"c","payload":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
-        c.add(if depth == 101 { "payload" } else { "" }, deep);
+        c.add("payload", deep);
     }
     c.add("payload", r#"{"device":"d","command":"c","payload":1e999}"#);
     c.add("payload", r#"{"device":"d","command":"c","payload":"\ud800"}"#);
@@ -180,10 +180,6 @@ fn properties(c: &mut Collection) {
         c.with("content_encoding", c.json.clone().with_content_encoding(encoding.into()), &good);
     }
     c.with("message_id", c.json.clone().with_message_id("a\nb".into()), &good);
-    for expiration in ["soon", "-1", "1.5"] {
-        // The broker itself may refuse these; then there is nothing to answer.
-        let _ = expiration;
-    }
 }
 
 fn collect(caller: &Caller) -> Vec<Wrong> {
@@ -230,9 +226,6 @@ async fn hundreds_of_wrong_messages_are_refused_by_name_and_harm_no_job_among_th
         let of_it: Vec<_> =
             replies.iter().filter(|reply| reply.correlation_id == Some(index.to_string())).map(|r| &r.body).collect();
         assert_eq!(of_it.len(), 1, "{body}: {of_it:?}");
-        if of_it[0]["status"] == "completed" {
-            panic!("taken for a good one: {body}");
-        }
         assert_eq!(said(of_it[0]), ("invalid", "no"), "{body}: {}", of_it[0]);
         let message = of_it[0]["error"]["message"].as_str().unwrap();
         assert!(message.contains(wrong.names), "{body}: {message}");
