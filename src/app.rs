@@ -13,7 +13,7 @@ use crate::telemetry::{Exporter, Health, Http, http};
 use crate::wire::native;
 use crate::worker::{self, Worker};
 use anyhow::{Context, bail};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,8 @@ const BULK_HOLD: Duration = Duration::from_secs(600);
 pub const MAX_DEVICES: usize = 100_000;
 /// After the hard stop: what is left to say is said within this.
 const LAST: Duration = Duration::from_secs(5);
+/// The profile of jobs that name none.
+const DEFAULT_PROFILE: &str = "default";
 /// How long the answer path may take to be proved.
 const PROVE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -58,7 +60,7 @@ pub async fn run_worker(config: &Config, exporter: Exporter, shutdown: Shutdown)
     let options = amqp_options(config);
     let (consuming, publishing) =
         (Connection::start(options.clone(), "consume"), Connection::start(options.clone(), "publish"));
-    let parts = Parts { agent, commander, consuming, publishing, health, shutdown };
+    let parts = Parts { agent, commander, consuming, publishing, health, shutdown, failed: Arc::default() };
     parts.watch(&background);
     if parts.answers_ready().await {
         parts.work(config, options).await;
@@ -73,12 +75,15 @@ struct Parts {
     publishing: Connection,
     health: Health,
     shutdown: Shutdown,
+    /// Why the program ends although nobody asked it to.
+    failed: Arc<OnceLock<String>>,
 }
 
 impl Parts {
     /// Keeps health and metrics as the connections are, and stops the program when one is gone for good.
     fn watch(&self, background: &CancellationToken) {
         let (health, shutdown, mut state) = (self.health.clone(), self.shutdown.clone(), self.agent.state());
+        let failed = self.failed.clone();
         let mqtt = async move {
             loop {
                 match state.borrow_and_update().clone() {
@@ -86,8 +91,12 @@ impl Parts {
                     mqtt::LinkState::Connecting => health.down(MQTT, "connecting"),
                     mqtt::LinkState::Down { reason } => health.down(MQTT, reason),
                     mqtt::LinkState::Closed { reason } => {
-                        health.down(MQTT, reason);
-                        shutdown.begin();
+                        health.down(MQTT, reason.clone());
+                        if !shutdown.soft().is_cancelled() {
+                            // Set once: whatever follows from it is not the reason.
+                            failed.get_or_init(|| reason);
+                            shutdown.begin();
+                        }
                     }
                 }
                 if state.changed().await.is_err() {
@@ -99,13 +108,21 @@ impl Parts {
         let (health, mut consuming, mut publishing) =
             (self.health.clone(), self.consuming.state(), self.publishing.state());
         let amqp = async move {
+            let mut epochs = [1, 1];
             loop {
-                let states = [
-                    ("consuming", consuming.borrow_and_update().clone()),
-                    ("publishing", publishing.borrow_and_update().clone()),
-                ];
-                let down: Vec<String> =
-                    states.iter().filter_map(|(role, state)| Some(format!("{role}: {}", trouble(state)?))).collect();
+                let states = [consuming.borrow_and_update().clone(), publishing.borrow_and_update().clone()];
+                for (epoch, state) in epochs.iter_mut().zip(&states) {
+                    if let amqp::LinkState::Up { epoch: now } = state
+                        && *now > std::mem::replace(epoch, *now)
+                    {
+                        metrics().amqp_reconnected();
+                    }
+                }
+                let down: Vec<String> = ["consuming", "publishing"]
+                    .iter()
+                    .zip(&states)
+                    .filter_map(|(role, state)| Some(format!("{role}: {}", trouble(state)?)))
+                    .collect();
                 metrics().amqp_up(down.is_empty());
                 match down.is_empty() {
                     true => health.up(AMQP),
@@ -118,13 +135,6 @@ impl Parts {
                 if changed.is_err() {
                     return;
                 }
-                let reconnected =
-                    |state: &amqp::LinkState| matches!(state, amqp::LinkState::Up { epoch } if *epoch > 1);
-                for state in [&mut consuming, &mut publishing] {
-                    if state.has_changed().unwrap_or(false) && reconnected(&state.borrow()) {
-                        metrics().amqp_reconnected();
-                    }
-                }
             }
         };
         tokio::spawn(background.clone().run_until_cancelled_owned(amqp));
@@ -134,7 +144,7 @@ impl Parts {
     async fn answers_ready(&self) -> bool {
         self.health.down(JOBS, "waiting for the MQTT connection and the answers' subscription");
         let subscribed = async {
-            while let Err(error) = self.commander.subscribe_standing().await {
+            while let Err(error) = self.commander.subscribe_standing(DEFAULT_PROFILE).await {
                 self.health.down(JOBS, error.to_string());
                 tracing::error!("{error}; no job can be answered, so none is taken");
                 tokio::time::sleep(Duration::from_secs(5)).await;
@@ -145,11 +155,9 @@ impl Parts {
         }
         let (commander, soft) = (self.commander.clone(), self.shutdown.soft());
         tokio::spawn(async move {
-            for profile in commander.profiles() {
-                let proved = soft.run_until_cancelled(commander.prove(profile, PROVE_WITHIN)).await;
-                if let Some(Err(failure)) = proved {
-                    tracing::warn!(profile, "the answer path is not proved: {}", failure.message);
-                }
+            let proved = soft.run_until_cancelled(commander.prove(DEFAULT_PROFILE, PROVE_WITHIN)).await;
+            if let Some(Err(failure)) = proved {
+                tracing::warn!("the answer path is not proved: {}", failure.message);
             }
         });
         true
@@ -185,7 +193,7 @@ impl Parts {
             self.shutdown.clone(),
         );
         let consumer = worker.run().await;
-        if !self.agent.state().borrow().is_up() {
+        if timeout(PATIENCE, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
             self.agent.close().await;
         }
@@ -202,17 +210,9 @@ impl Parts {
 
     /// Closes what is left, in reverse order of the start.
     async fn end(self) -> anyhow::Result<()> {
-        let lost = match &*self.agent.state().borrow() {
-            mqtt::LinkState::Closed { reason }
-                if !self.shutdown.soft().is_cancelled() || reason.contains("client id") =>
-            {
-                Some(reason.clone())
-            }
-            _ => None,
-        };
         tokio::join!(self.consuming.close(), self.publishing.close());
         self.agent.close().await;
-        match lost {
+        match self.failed.get() {
             Some(reason) => bail!("the MQTT connection ended for good: {reason}"),
             None => Ok(()),
         }

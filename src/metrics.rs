@@ -228,7 +228,7 @@ pub fn describe() {
 
 impl Metrics {
     /// Registers every metric with every label value at the current recorder, so that a rate exists before the first
-    /// failure. The program uses [`metrics`]; a test takes its own under `metrics::with_local_recorder`.
+    /// failure. The program uses [`metrics()`]; a test takes its own under `metrics::with_local_recorder`.
     pub fn register() -> Self {
         Self {
             jobs: Protocol::ALL

@@ -38,6 +38,11 @@ fn check_text(text: &str) -> Result<(), InvalidTopic> {
     if text.len() > usize::from(u16::MAX) {
         return Err(InvalidTopic::TooLong(text.len()));
     }
+    check_characters(text)
+}
+
+/// Whether brokers take a text: one of MQTT's own, a property's or a topic's.
+pub(crate) fn check_characters(text: &str) -> Result<(), InvalidTopic> {
     // Beyond NUL the standard only says "SHOULD NOT", but mosquitto closes the connection on control and non-characters,
     // and with it every other command under way.
     match text.chars().find(|c| c.is_control() || matches!(*c as u32 & 0xFFFF, 0xFFFE | 0xFFFF) || is_noncharacter(*c))

@@ -138,13 +138,18 @@ pub(super) struct Link {
 }
 
 impl Link {
-    /// Opens a channel within `deadline`.
+    /// Opens a channel within `deadline`. A broker that does not answer even that is as good as gone: the connection is given
+    /// up, unless an alarm explains it, since then nothing is even written.
     pub(super) async fn channel(&self, deadline: Duration) -> Result<lapin::Channel, Error> {
-        self.answer("channel.open", deadline, self.connection.create_channel()).await
+        let opened = self.answer("channel.open", deadline, self.connection.create_channel()).await;
+        if matches!(opened, Err(Error::Timeout(_))) && !self.blocked() {
+            self.pulse.give_up("the broker did not answer channel.open in time");
+        }
+        opened
     }
 
-    /// Waits for the broker's answer to an operation, at most `deadline`. A broker that does not answer is as good as gone:
-    /// the connection is given up, unless an alarm explains it, since then nothing is even written.
+    /// Waits for the broker's answer to an operation on a channel, at most `deadline`. Without an answer only the channel is
+    /// of no more use: a queue that is sick must not cost the consumers of the others their connection.
     pub(super) async fn answer<T>(
         &self,
         what: &'static str,
@@ -153,15 +158,7 @@ impl Link {
     ) -> Result<T, Error> {
         tokio::select! {
             () = self.pulse.lost() => Err(Error::NotConnected("it was lost".to_owned())),
-            answered = timeout(deadline, operation) => match answered {
-                Ok(answered) => Ok(answered?),
-                Err(_) => {
-                    if !self.blocked() {
-                        self.pulse.give_up(&format!("the broker did not answer {what} in time"));
-                    }
-                    Err(Error::Timeout(what))
-                }
-            },
+            answered = timeout(deadline, operation) => Ok(answered.map_err(|_| Error::Timeout(what))??),
         }
     }
 

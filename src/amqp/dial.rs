@@ -6,11 +6,14 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_rs::traits::Reactor;
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{ConnectionProperties, ErrorKind};
 use tokio::time::{Instant, timeout_at};
 
+use super::runtime::{Kit, TcpStream};
+use super::screen::Screened;
 use super::{Error, Options, tls};
 
 /// A duplicate of the connection's socket. Cutting it is the only way to end lapin's thread while the peer is silent,
@@ -66,15 +69,16 @@ pub(super) async fn dial(options: &Options, role: &str) -> Result<(lapin::Connec
 
     let cut = Cut::new();
     let switch = cut.0.clone();
-    let open = async move |uri: AMQPUri, runtime: async_rs::TokioRuntime| {
-        timeout_at(deadline, open_stream(&uri, &runtime, connector.clone(), &switch))
+    let open = async move |uri: AMQPUri, _: async_rs::Runtime<Kit>| {
+        timeout_at(deadline, open_stream(&uri, connector.clone(), &switch))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            .map(|stream| AsyncTcpStream::Plain(Screened::new(stream)))
             .map_err(lapin::Error::from)
     };
     let name = format!("{} {role}", options.connection_name);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connecting = lapin::Connection::connector(uri, async_rs::Runtime::tokio_current(), open, properties);
+    let connecting = lapin::Connection::connector(uri, async_rs::Runtime::new(Kit::current()), open, properties);
     match timeout_at(deadline, connecting).await {
         Ok(Ok(connection)) => Ok((connection, cut)),
         Ok(Err(error)) => match error.kind() {
@@ -87,11 +91,10 @@ pub(super) async fn dial(options: &Options, role: &str) -> Result<(lapin::Connec
 
 async fn open_stream(
     uri: &AMQPUri,
-    runtime: &async_rs::TokioRuntime,
     connector: Option<RustlsConnector>,
     switch: &Mutex<Socket>,
-) -> io::Result<AsyncTcpStream<<async_rs::TokioRuntime as async_rs::traits::Reactor>::TcpStream>> {
-    use async_rs::traits::Reactor;
+) -> io::Result<AsyncTcpStream<TcpStream>> {
+    let runtime = async_rs::Runtime::tokio_current();
     let (host, port) = (uri.authority.host.as_str(), uri.authority.port);
     let mut refused = io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
     for address in tokio::net::lookup_host((host, port)).await? {
@@ -121,6 +124,10 @@ async fn tls_connector(uri: &AMQPUri, options: &Options) -> Result<Option<Rustls
     Ok(Some(RustlsConnector::from(config)))
 }
 
+/// The client keeps 32 frames of buffer in each direction and touches them all: with RabbitMQ's 128 KiB that is 8 MiB a
+/// connection. Larger messages take several frames.
+const FRAME_MAX: u32 = 32 * 1024;
+
 /// Reads the URL; the error never repeats it, since it holds the password.
 pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
     let mut uri: AMQPUri = url.parse().map_err(|problem: String| match problem.contains(url) {
@@ -133,6 +140,7 @@ pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
     }
     let seconds = u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
     uri.query.heartbeat.get_or_insert(seconds);
+    uri.query.frame_max.get_or_insert(FRAME_MAX);
     Ok(uri)
 }
 

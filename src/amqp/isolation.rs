@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use lapin::types::ShortString;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::warn;
 
 use super::connection::backoff;
@@ -25,6 +25,7 @@ pub(super) struct Isolation {
     refused: mpsc::Sender<ShortString>,
     at_once: usize,
     pause: (Duration, Duration),
+    close_timeout: Duration,
 }
 
 /// The publisher's end.
@@ -39,7 +40,8 @@ impl Isolation {
         let (suspects, suspected) = mpsc::channel(options.publish_queue.max(1));
         let (refused, verdicts) = mpsc::channel(VERDICTS);
         let pause = (options.backoff_min, options.backoff_max);
-        let isolation = Self { pool, suspects: suspected, refused, at_once: options.channels.max(1), pause };
+        let (at_once, close_timeout) = (options.channels.max(1), options.close_timeout);
+        let isolation = Self { pool, suspects: suspected, refused, at_once, pause, close_timeout };
         (isolation, Isolated { suspects, refused: verdicts })
     }
 
@@ -50,11 +52,11 @@ impl Isolation {
                 Some(()) = trials.next() => {}
                 suspect = self.suspects.recv(), if trials.len() < self.at_once => match suspect {
                     Some(flight) => trials.push(trial(self.pool.clone(), flight, self.refused.clone(), self.pause)),
-                    // Whoever still waits holds a publisher; so nobody does.
-                    None => return,
+                    None => break,
                 },
             }
         }
+        let _ = timeout(self.close_timeout, trials.count()).await;
     }
 }
 

@@ -12,6 +12,7 @@
 mod acks;
 mod connection;
 mod consumer;
+mod delay;
 mod delivery;
 mod dial;
 mod flight;
@@ -24,11 +25,14 @@ mod properties;
 mod publisher;
 mod pump;
 mod replies;
+mod runtime;
+mod screen;
 mod tls;
 mod topology;
 
 pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};
+pub use delay::{LONGEST, delayed};
 pub use delivery::{Delivery, Hold, Receipt};
 pub use options::{Options, TlsFiles};
 pub use pool::{ChannelPool, Routing};

@@ -117,11 +117,12 @@ impl Outbound {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let closing = self.closing.clone();
         loop {
-            if self.inbox.is_closed() && self.airborne.len() + self.again.len() + self.inbox.len() == 0 {
+            let ended = self.inbox.is_closed() && self.inbox.is_empty();
+            if ended && self.airborne.len() + self.again.len() == 0 {
                 return Over::Finished;
             }
             let room = self.options.batch.min(WINDOW.saturating_sub(self.airborne.len()));
-            let accepting = room > 0 && self.again.len() < self.options.publish_queue;
+            let accepting = !ended && room > 0 && self.again.len() < self.options.publish_queue;
             let due = self.again.next_due();
             tokio::select! {
                 biased;
@@ -138,9 +139,7 @@ impl Outbound {
                 () = sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() && room > 0 => {
                     self.again.take_due(Instant::now(), room, &mut batch);
                 }
-                received = self.inbox.recv_many(&mut batch, room), if accepting => if received == 0 {
-                    return Over::Finished;
-                },
+                _ = self.inbox.recv_many(&mut batch, room), if accepting => {}
                 Some(exchange) = self.isolated.refused.recv() => self.distrust(exchange),
                 () = closing.cancelled(), if !self.inbox.is_closed() => self.inbox.close(),
                 _ = tick.tick() => {

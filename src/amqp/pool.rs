@@ -64,6 +64,11 @@ impl ChannelPool {
         Self { pool, connection }
     }
 
+    /// The connection of its channels.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
     /// Publishes and says whether a queue has it. A nack or a lost channel is tried again, with the same message, until
     /// `within` has passed.
     ///

@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, ByteArray, DecimalValue, FieldArray, FieldTable, L
 use crate::envelope::{Envelope, Headers, Value};
 
 /// How deep tables and lists may be nested, in either direction. AMQP sets no bound, and recursion needs one.
-const MAX_DEPTH: usize = 32;
+pub(super) const MAX_DEPTH: usize = 32;
 
 /// Why an envelope cannot be written as AMQP. Sending it again would not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -29,7 +29,9 @@ impl Sink for AnswerReader {
     }
 
     fn ended(&self, error: &Error) {
-        tracing::warn!(profile = self.profile.name(), "no more answers: {error}");
+        if *error != Error::Closed {
+            tracing::warn!(profile = self.profile.name(), "no more answers: {error}");
+        }
         self.ended.store(true, Ordering::Relaxed);
     }
 }
@@ -38,8 +40,11 @@ impl Sink for AnswerReader {
 pub(crate) struct AnswerFilters {
     inbox: Arc<str>,
     exchanges: Arc<Exchanges>,
-    filters: Mutex<HashMap<(Arc<str>, TopicFilter), Weak<Answers>>>,
+    filters: Mutex<Filters>,
 }
+
+/// By profile and filter; an entry lives as long as a command uses it.
+type Filters = HashMap<(Arc<str>, TopicFilter), Weak<Answers>>;
 
 /// Entries whose last user is gone are looked for when the map has grown by this many.
 const SWEEP: usize = 256;

@@ -1,6 +1,5 @@
 //! One command from its place in the lane to its outcome: as many attempts as its guarantee allows.
 
-use super::answers::Answers;
 use super::command::Command;
 use super::exchange::{Exchange, LateHandler};
 use super::lanes::{Slot, Turn};
@@ -13,6 +12,7 @@ use crate::mqtt::{Class, Error, Notify, Properties, Publication, Qos, Watcher};
 use crate::outcome::{Failure, Outcome, Status};
 use crate::profile::{AnswerTo, Rendered};
 use crate::topic::TopicName;
+use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
@@ -213,11 +213,15 @@ async fn prepare(
 }
 
 /// Has every filter granted on which the answer may come. A standing one is held by the dialect, not by the command.
-async fn granted(inner: &Arc<Inner>, dialect: &Dialect, answer: &AnswerTo) -> Result<Vec<Arc<Answers>>, Error> {
+async fn granted(
+    inner: &Arc<Inner>,
+    dialect: &Dialect,
+    answer: &AnswerTo,
+) -> Result<Vec<Arc<dyn Any + Send + Sync>>, Error> {
     if inner.standing(dialect).await?.is_some() {
         return Ok(Vec::new());
     }
-    let mut held = Vec::with_capacity(1 + answer.others.len());
+    let mut held: Vec<Arc<dyn Any + Send + Sync>> = Vec::with_capacity(1 + answer.others.len());
     for filter in std::iter::once(&answer.filter).chain(answer.others.iter().map(|(_, filter)| filter)) {
         held.push(inner.filters.granted(&inner.agent, &dialect.profile, filter).await?);
     }
@@ -262,14 +266,17 @@ fn publication(
     }
 }
 
-/// A message to our own inbox, in the name of a device that cannot exist, must come back to us.
+/// The device in whose name the answer path is proved; access rules may have to let the worker speak for it.
+const PROBE: &str = "switchboard-worker";
+
+/// A message to our own inbox must come back to us.
 pub(super) async fn prove(inner: &Arc<Inner>, profile: &str, within: Duration) -> Result<Option<Duration>, Failure> {
     let dialect = inner.dialect(profile)?;
     if dialect.profile.standing_filter(&inner.inbox).is_none() {
         return Ok(None);
     }
     let failed = |message: String| Failure::new("answer_path", message);
-    let mut command = Command::new("switchboard-check".into(), "check".into(), crate::job::Payload::Empty);
+    let mut command = Command::new(PROBE.into(), "check".into(), crate::job::Payload::Empty);
     command.profile = profile.into();
     let until = Instant::now().checked_add(within);
     let prepared = prepare(inner, dialect, &command, Guarantee::AtMostOnce, until).await;

@@ -6,6 +6,7 @@ use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::profile::{Answer, Key, Profile, Reading};
 use crate::topic::TopicName;
 use bytes::Bytes;
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -46,7 +47,7 @@ pub(crate) struct Exchange {
     pub(crate) ends_with_link: bool,
     pub(crate) permit: Option<Arc<dyn Permit>>,
     /// What has to live as long as an answer may come.
-    pub(crate) subscriptions: Vec<Arc<super::answers::Answers>>,
+    pub(crate) subscriptions: Vec<Arc<dyn Any + Send + Sync>>,
 }
 
 struct Entry {

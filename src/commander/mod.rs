@@ -143,9 +143,10 @@ impl Commander {
         Many::new(self.clone(), devices, Command::new("".into(), command.into(), payload.into()))
     }
 
-    /// Subscribes to the answers of every profile that has one filter for all, so that the first command need not wait.
-    pub async fn subscribe_standing(&self) -> Result<(), crate::mqtt::Error> {
-        for dialect in self.inner.dialects.values() {
+    /// Subscribes to the answers of a profile that has one filter for all, so that its first command need not wait. The
+    /// others are subscribed when they are first used.
+    pub async fn subscribe_standing(&self, profile: &str) -> Result<(), crate::mqtt::Error> {
+        if let Some(dialect) = self.inner.dialects.get(profile) {
             self.inner.standing(dialect).await?;
         }
         Ok(())

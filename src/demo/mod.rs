@@ -1,3 +1,10 @@
-//! What `switchboard demo` and the tests stand on: brokers of one's own, gone when the process that started them is.
+//! The demonstration: everything at work on private brokers, and what came of it.
 
 pub mod brokers;
+mod ledger;
+mod play;
+mod script;
+mod table;
+mod workers;
+
+pub use play::{Options, Outcome, run};

@@ -4,17 +4,18 @@ use super::driver::Driver;
 use super::error::Error;
 use super::inbox::Inbox;
 use super::options::Options;
-use super::publish::{Publication, Publish};
+use super::port::{Place, Port};
+use super::publication::Publication;
+use super::publish::Publish;
+use super::reader::{Reader, ReaderKind, Shared, Sink};
 use super::request::Request;
 use super::session::Op;
-use super::subscription::{Place, Reader, ReaderId, ReaderKind, Shared, Sink, SinkSubscription, Subscription};
+use super::subscription::{SinkSubscription, Subscription};
 use super::{LinkState, Protocol};
-use crate::metrics::metrics;
 use crate::topic::{InvalidTopic, TopicFilter, TopicName};
 use bytes::Bytes;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{Notify, OnceCell, mpsc, oneshot, watch};
+use std::sync::Arc;
+use tokio::sync::{OnceCell, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// A handle on one MQTT connection. Cheap to clone; the connection closes when the last clone is gone, or on
@@ -32,41 +33,6 @@ struct AgentShared {
     protocol: Protocol,
     reader_queue: usize,
     inbox: OnceCell<Inbox>,
-}
-
-/// What handles share with the driver besides the operations: places given back, and counts for the metrics.
-pub(crate) struct Port {
-    released: Mutex<Vec<ReaderId>>,
-    wake: Notify,
-    last_reader: AtomicU64,
-    filters: AtomicUsize,
-    users: AtomicUsize,
-}
-
-impl Port {
-    /// Never waits and needs no runtime: it is called from `drop`.
-    pub(crate) fn release(&self, reader: ReaderId) {
-        self.released.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-        self.wake.notify_one();
-    }
-
-    pub(crate) async fn released(&self) {
-        self.wake.notified().await;
-    }
-
-    pub(crate) fn take_released(&self) -> Vec<ReaderId> {
-        std::mem::take(&mut self.released.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Sets the gauges when the counts have changed.
-    pub(crate) fn report(&self, filters: usize, users: usize) {
-        if self.filters.swap(filters, Ordering::Relaxed) != filters {
-            metrics().subscriptions(filters);
-        }
-        if self.users.swap(users, Ordering::Relaxed) != users {
-            metrics().subscription_users(users);
-        }
-    }
 }
 
 impl Agent {
@@ -92,17 +58,12 @@ impl Agent {
 
     /// The same without waiting for the connection. Must be called within a tokio runtime.
     pub fn start(options: Options) -> Self {
-        let (ops, taken) = mpsc::channel(options.queue.max(1));
+        let options = options.bounded();
+        let (ops, taken) = mpsc::channel(options.queue);
         let (say, state) = watch::channel(LinkState::Connecting);
-        let port = Arc::new(Port {
-            released: Mutex::default(),
-            wake: Notify::new(),
-            last_reader: AtomicU64::new(0),
-            filters: AtomicUsize::new(0),
-            users: AtomicUsize::new(0),
-        });
+        let port = Arc::new(Port::default());
         let closing = CancellationToken::new();
-        let (protocol, reader_queue) = (options.protocol, options.reader_queue.max(1));
+        let (protocol, reader_queue) = (options.protocol, options.reader_queue);
         tokio::spawn(Driver::new(options, taken, port.clone(), say, closing.clone()).run());
         Self {
             shared: Arc::new(AgentShared { ops, port, state, closing, protocol, reader_queue, inbox: OnceCell::new() }),
@@ -121,6 +82,9 @@ impl Agent {
 
     /// Subscribes; returns once the broker has granted it. The stream exists before the SUBSCRIBE leaves, so nothing is
     /// missed. Waits as long as there is no connection. Dropping the future takes the wish back.
+    ///
+    /// What the broker had kept comes, marked [`Message::retain`](super::Message::retain), to whoever subscribes to the filter
+    /// first; it comes again after a reconnect to which no session was kept (always on MQTT 3.1.1).
     pub async fn subscribe(&self, filter: impl AsRef<str>) -> Result<Subscription, Error> {
         let (messages, stream) = mpsc::channel(self.shared.reader_queue);
         let shared = Arc::new(Shared::default());
@@ -141,7 +105,7 @@ impl Agent {
     async fn join(&self, filter: TopicFilter, to: ReaderKind) -> Result<Place, Error> {
         let port = &self.shared.port;
         // Made before the wish goes out, so that dropping this future at any point gives the place back.
-        let place = Place { port: port.clone(), reader: port.last_reader.fetch_add(1, Ordering::Relaxed) + 1 };
+        let place = Place { port: port.clone(), reader: port.next_reader() };
         let (granted, answer) = oneshot::channel();
         let op = Op::Subscribe { filter, reader: Reader { id: place.reader, to }, granted };
         self.shared.ops.send(op).await.map_err(|_| Error::Closed)?;
@@ -169,7 +133,8 @@ impl Agent {
         self.shared.inbox.get_or_try_init(|| Inbox::open(self)).await
     }
 
-    /// Takes nothing more, waits up to two seconds for what is under way, disconnects, and returns when all is told.
+    /// Takes nothing more, sends what was taken and waits for its acknowledgements, up to [`Options::close_timeout`] and only
+    /// if there is a connection; then disconnects. Returns when every publish and every subscription has heard its end.
     pub async fn close(&self) {
         self.shared.closing.cancel();
         let mut state = self.state();
@@ -182,10 +147,17 @@ fn name(topic: &str) -> Result<TopicName, Error> {
     TopicName::new(topic).map_err(|problem| invalid(topic, problem))
 }
 
+/// A shared subscription splits messages among its members, so answers would go to whoever did not ask.
 pub(crate) fn filter_of(filter: &str) -> Result<TopicFilter, Error> {
+    if filter.starts_with("$share/") {
+        return Err(Error::Refused {
+            filter: filter.to_owned(),
+            reason: "shared subscriptions are not served here".to_owned(),
+        });
+    }
     TopicFilter::new(filter).map_err(|problem| invalid(filter, problem))
 }
 
-fn invalid(topic: &str, problem: InvalidTopic) -> Error {
+pub(crate) fn invalid(topic: &str, problem: InvalidTopic) -> Error {
     Error::Topic { topic: topic.chars().take(200).collect(), problem }
 }

@@ -1,11 +1,11 @@
 //! The one task that owns the connection: it carries between socket, session and handles, and decides nothing.
 
 use super::LinkState;
-use super::agent::Port;
 use super::link::Link;
 use super::options::Options;
 use super::packet::{Accepted, Incoming};
-use super::session::{Limits, Op, Pulse, Session};
+use super::port::Port;
+use super::session::{Limits, Op, Session};
 use super::transport;
 use crate::metrics::metrics;
 use std::future::{Future, pending};
@@ -42,8 +42,11 @@ enum End {
 const BATCH: usize = 256;
 /// DISCONNECT: session taken over (MQTT 5.0, section 3.14.2.1).
 const SESSION_TAKEN_OVER: u8 = 0x8E;
-/// How long a close waits for publishes under way.
-const DRAIN: Duration = Duration::from_secs(2);
+/// A broker of MQTT 3.1.1, and mosquitto 2.0 on MQTT 5 too, does not say that it closes a connection because another client
+/// came with the same id. The two then evict each other, ever more slowly; this many times in a row look like it.
+const SUSPICIOUS: u32 = 3;
+/// How long a broker has to take the DISCONNECT and close; it notices the closed socket all the same.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 impl Driver {
     pub(crate) fn new(
@@ -55,29 +58,34 @@ impl Driver {
     ) -> Self {
         let limits = Limits {
             keep_alive: options.keep_alive,
+            ack_timeout: options.ack_timeout,
             linger: options.linger,
-            max_inflight: options.max_inflight.clamp(1, 60_000),
+            queue: options.queue,
+            max_inflight: options.max_inflight,
             filters_per_subscribe: options.filters_per_subscribe,
             kept_session: !options.session_expiry.is_zero(),
         };
-        Self { session: Session::new(limits, Instant::now()), options, ops, port, state, closing, epoch: 0 }
+        Self { session: Session::new(limits), options, ops, port, state, closing, epoch: 0 }
     }
 
     /// Runs until the agent is closed; never panics on what the network or the broker does.
     pub(crate) async fn run(mut self) {
         let mut pause = self.options.backoff_min;
+        // Connections in a row that the broker accepted and that ended soon after.
+        let mut short_lived = 0u32;
         let reason = loop {
-            let (end, was_up) = match self.connect().await {
-                Err(end) => (end, false),
+            let end = match self.connect().await {
+                Err(end) => end,
                 Ok((link, accepted)) => {
                     let up_since = Instant::now();
                     let end = self.serve(link, accepted).await;
-                    (end, up_since.elapsed() >= self.options.backoff_max)
+                    short_lived = short_lived.saturating_add(1);
+                    if up_since.elapsed() >= self.options.backoff_max {
+                        (pause, short_lived) = (self.options.backoff_min, 0);
+                    }
+                    end
                 }
             };
-            if was_up {
-                pause = self.options.backoff_min;
-            }
             match end {
                 End::Closed => break "the agent was closed".to_owned(),
                 End::TakenOver(reason) => {
@@ -87,13 +95,19 @@ impl Driver {
                     );
                     break format!("another client uses the client id {:?}: {reason}", self.options.client_id);
                 }
-                End::Lost(reason) => {
+                End::Lost(mut reason) => {
+                    if short_lived >= SUSPICIOUS {
+                        let id = &self.options.client_id;
+                        reason += &format!(
+                            "; lost soon after it was made, {short_lived} times in a row: does another client use the id {id:?}?"
+                        );
+                    }
                     tracing::warn!(broker = self.options.broker(), "MQTT connection lost: {reason}");
                     metrics().mqtt_up(false);
                     self.state.send_replace(LinkState::Down { reason });
                 }
             }
-            // Full jitter, so that replicas do not come back together.
+            // Jitter, so that replicas do not come back together.
             let wait = pause.mul_f64(rand::random_range(0.5..1.0));
             pause = (pause * 2).min(self.options.backoff_max);
             if self.idle(tokio::time::sleep(wait)).await.is_none() {
@@ -101,12 +115,13 @@ impl Driver {
             }
         };
         metrics().mqtt_up(false);
-        self.session.close(0);
         self.ops.close();
-        while let Ok(op) = self.ops.try_recv() {
+        // To the end, including what a handle is about to put in: every publish hears what became of it.
+        while let Some(op) = self.ops.recv().await {
             self.session.on_op(op);
         }
-        self.session.close(0);
+        self.session.close();
+        self.port.report(0, 0);
         self.state.send_replace(LinkState::Closed { reason });
     }
 
@@ -115,6 +130,12 @@ impl Driver {
         let mut work = pin!(work);
         let mut batch = Vec::new();
         loop {
+            // Handles that always have something to say must starve neither the clock nor those who leave.
+            let now = Instant::now();
+            self.release();
+            if self.session.next_deadline().is_some_and(|at| at <= now) {
+                self.session.on_tick(now);
+            }
             let room = self.room();
             let deadline = self.session.next_deadline();
             tokio::select! {
@@ -127,15 +148,15 @@ impl Driver {
                     }
                     batch.drain(..).for_each(|op| self.session.on_op(op));
                 }
-                () = self.port.released() => self.release(),
-                () = sleep_maybe(deadline) => drop(self.session.on_tick(Instant::now())),
+                // These only wake the loop: its head does the work.
+                () = self.port.released() => {}
+                () = sleep_maybe(deadline) => {}
             }
         }
     }
 
-    /// How many operations may be taken now: none while the session holds as many publishes as it may.
     fn room(&self) -> usize {
-        self.options.queue.saturating_sub(self.session.queued()).min(BATCH)
+        self.session.room().min(BATCH)
     }
 
     fn release(&mut self) {
@@ -190,6 +211,7 @@ impl Driver {
         let mut timer = pin!(Timer::default());
         let mut announced = false;
         let mut drained_by: Option<Instant> = None;
+        let mut all_taken = false;
         // Packets may have come together with the CONNACK.
         if let Err(end) = self.take_packets(link) {
             return end;
@@ -198,11 +220,15 @@ impl Driver {
             let now = Instant::now();
             // A socket that always has something to read must starve neither the clock nor those who leave.
             self.release();
-            if self.session.next_deadline().is_some_and(|at| at <= now) && self.session.on_tick(now) == Pulse::Stalled {
-                return End::Lost("nothing came for a whole keep-alive".to_owned());
+            if self.session.next_deadline().is_some_and(|at| at <= now)
+                && let Some(stall) = self.session.on_tick(now)
+            {
+                return End::Lost(stall.to_string());
             }
             if drained_by.is_none() && self.closing.is_cancelled() {
-                drained_by = Some(now + DRAIN);
+                // What was handed over before is still taken.
+                self.ops.close();
+                drained_by = Some(now + self.options.close_timeout);
             }
             self.session.fill(now, link);
             if !announced && self.session.is_up() {
@@ -213,17 +239,15 @@ impl Driver {
             }
             let (filters, users) = self.session.subscription_counts();
             self.port.report(filters, users);
-            if let Some(by) = drained_by
-                && (self.session.is_drained() || by <= now)
-            {
+            if drained_by.is_some_and(|by| by <= now || (all_taken && self.session.is_drained())) {
                 link.disconnect();
-                // Best effort: the broker notices the closed socket all the same.
-                drop(
-                    timeout(Duration::from_millis(500), async {
-                        while link.turn().await.is_ok_and(|turn| turn.read == 0) {}
-                    })
-                    .await,
-                );
+                let said = async {
+                    while link.turn().await.is_ok() {
+                        link.discard_input();
+                    }
+                };
+                // Over when the broker closes its end; then everything was said.
+                drop(timeout(FAREWELL, said).await);
                 return End::Closed;
             }
             let room = self.room();
@@ -235,7 +259,7 @@ impl Driver {
                     Err(error) => return End::Lost(error.to_string()),
                     Ok(turn) => {
                         if turn.wrote > 0 {
-                            self.session.on_written(link.written());
+                            self.session.on_written(link.written(), now);
                         }
                         if turn.read > 0 && let Err(end) = self.take_packets(link) {
                             return end;
@@ -247,9 +271,10 @@ impl Driver {
                         batch.drain(..).for_each(|op| self.session.on_op(op));
                     }
                 },
-                n = self.ops.recv_many(&mut batch, room), if room > 0 && drained_by.is_none() => {
+                n = self.ops.recv_many(&mut batch, room), if room > 0 && !all_taken => {
                     if n == 0 {
-                        drained_by = Some(now + DRAIN);
+                        all_taken = true;
+                        drained_by.get_or_insert(now + self.options.close_timeout);
                     }
                     batch.drain(..).for_each(|op| self.session.on_op(op));
                 }

@@ -26,6 +26,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: InvalidTopic,
     },
+    /// MQTT cannot carry a property. Nothing was sent.
+    #[error("the property {property} of the message {problem}")]
+    Property {
+        /// Which of [`super::Properties`].
+        property: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The broker refused the subscription.
     #[error("the broker refused the subscription to {filter:?}: {reason}")]
     Refused {

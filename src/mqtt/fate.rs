@@ -1,5 +1,6 @@
 //! What became of a publish: acknowledged, written, refused, surely not sent, or unknown.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -11,13 +12,14 @@ pub enum Fate {
     Acknowledged,
     /// QoS 1 on MQTT 5: the broker took it, and nobody is subscribed to its topic (reason code 0x10). Certain.
     NoSubscribers,
-    /// QoS 0: its last byte was handed to the connected socket.
+    /// QoS 0: its last byte was handed to the connected socket, or to the TLS or WebSocket layer before it.
     Written,
-    /// The broker answered with an error: nobody received it.
+    /// The broker answered with an error, or had said before that it takes nothing of the kind: nobody received it.
     Refused(Refusal),
     /// No byte of it reached the socket.
     NotSent(NotSent),
-    /// Bytes of it reached the socket and the connection ended before the broker said anything.
+    /// Bytes of it reached the socket, and the broker did not acknowledge it: the connection ended first, or the wait for
+    /// the acknowledgement.
     Unknown,
 }
 
@@ -46,6 +48,17 @@ pub enum NotSent {
     },
     /// The agent was closed first.
     Closed,
+}
+
+impl fmt::Display for NotSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Expired => f.write_str("its time had passed before it could be"),
+            Self::Revoked => f.write_str("it was taken back"),
+            Self::TooLarge { size, limit } => write!(f, "it has {size} bytes, and the broker takes {limit}"),
+            Self::Closed => f.write_str("the agent was closed first"),
+        }
+    }
 }
 
 /// Whether a publish may still cross the point of no return; asked by the task that writes to the socket, last thing.

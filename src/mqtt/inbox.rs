@@ -3,10 +3,11 @@
 use super::agent::Agent;
 use super::error::Error;
 use super::message::Message;
-use super::subscription::{Sink, SinkSubscription};
+use super::reader::Sink;
+use super::subscription::SinkSubscription;
 use crate::topic::TopicFilter;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::oneshot;
 
 /// Answers to requests that name no reply filter (MQTT 5.0, section 4.10).
@@ -19,6 +20,7 @@ pub(crate) struct Inbox {
 #[derive(Default)]
 struct Waiting {
     answers: Mutex<HashMap<u128, oneshot::Sender<Message>>>,
+    ended: OnceLock<Error>,
 }
 
 impl Waiting {
@@ -37,7 +39,9 @@ impl Sink for Waiting {
         }
     }
 
-    fn ended(&self, _: &Error) {
+    fn ended(&self, error: &Error) {
+        // Set once at most: a subscription ends once.
+        drop(self.ended.set(error.clone()));
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
@@ -64,12 +68,13 @@ impl Inbox {
         &self.topic
     }
 
-    /// Makes room for one answer, before its request is sent.
-    pub(crate) fn expect(&self) -> Expected {
+    /// Makes room for one answer, before its request is sent; an error if none can come any more.
+    pub(crate) fn expect(&self) -> Result<Expected, Error> {
         let (waiter, answer) = oneshot::channel();
         let correlation = rand::random();
         self.waiting.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(correlation, waiter);
-        Expected { waiting: self.waiting.clone(), correlation, answer }
+        let expected = Expected { waiting: self.waiting.clone(), correlation, answer };
+        self.waiting.ended.get().map_or(Ok(expected), |error| Err(error.clone()))
     }
 }
 
@@ -79,7 +84,7 @@ impl Expected {
     }
 
     pub(crate) async fn answer(&mut self) -> Result<Message, Error> {
-        (&mut self.answer).await.map_err(|_| Error::Closed)
+        (&mut self.answer).await.map_err(|_| self.waiting.ended.get().cloned().unwrap_or(Error::Closed))
     }
 }
 

@@ -4,122 +4,60 @@
 //! what it holds when a connection ends, resends what nobody asked it to, stops everything on a packet-id collision,
 //! writes each publish by itself, and never says which bytes have left; each of these would make an outcome a guess.
 
+use super::frames::{Frame, Frames, Turn, broken};
 use super::message::{Message, Properties, Qos};
 use super::options::{Options, Protocol};
 use super::packet::{Accepted, Incoming, Outgoing};
-use super::publish::Publication;
+use super::publication::Publication;
 use super::transport::Stream;
 use crate::topic::TopicFilter;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::v5;
 use rumqttc::{QoS as QosV4, mqttbytes as v4};
-use std::future::poll_fn;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
-use tokio::io::{AsyncReadExt, AsyncWrite};
 
-/// One connection: the stream, what has been read of it, and what is to be written.
+/// One connection, spoken in one version of the protocol.
 pub(crate) struct Link {
-    stream: Box<dyn Stream>,
+    frames: Frames,
     protocol: Protocol,
-    max_incoming: usize,
-    input: BytesMut,
-    output: BytesMut,
-    /// Bytes put into `output` since the connection began.
-    put: u64,
-    /// Bytes of a message over the limit that are still to come.
-    skip: usize,
 }
 
-/// Once this much waits for the socket, publishes wait where their deadlines still count.
-const OUTPUT_FULL: usize = 64 * 1024;
-const READ_SIZE: usize = 16 * 1024;
-
-/// What one turn of I/O did.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Turn {
-    pub(crate) read: usize,
-    pub(crate) wrote: usize,
-}
+/// The largest packet that MQTT can express: 268,435,455 bytes after a header of five.
+const LARGEST_PACKET: usize = 268_435_460;
 
 impl Link {
     pub(crate) fn new(stream: Box<dyn Stream>, options: &Options) -> Self {
-        let (input, output) = (BytesMut::with_capacity(READ_SIZE), BytesMut::with_capacity(READ_SIZE));
-        Self { stream, protocol: options.protocol, max_incoming: options.max_incoming, input, output, put: 0, skip: 0 }
+        Self { frames: Frames::new(stream, options.max_incoming), protocol: options.protocol }
     }
 
     /// Bytes that the socket has taken since the connection began.
     pub(crate) fn written(&self) -> u64 {
-        self.put - self.output.len() as u64
+        self.frames.written()
     }
 
     /// Writes and reads what it can; returns as soon as either did something. Cancel-safe: all progress is kept in `self`.
     pub(crate) async fn turn(&mut self) -> io::Result<Turn> {
-        poll_fn(|cx| self.poll_turn(cx)).await
+        self.frames.turn().await
     }
 
-    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Turn>> {
-        let mut turn = Turn::default();
-        while !self.output.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.output) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => {
-                    self.output.advance(n);
-                    turn.wrote += n;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => break,
-            }
-        }
-        // TLS and WebSocket streams buffer: what was written has to be pushed through.
-        if let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx) {
-            return Poll::Ready(Err(error));
-        }
-        if self.input.capacity() - self.input.len() < READ_SIZE / 4 {
-            self.input.reserve(READ_SIZE);
-        }
-        let read = pin!(self.stream.read_buf(&mut self.input));
-        match std::future::Future::poll(read, cx) {
-            Poll::Ready(Ok(0)) => {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::UnexpectedEof,
-                    "the broker closed the connection",
-                )));
-            }
-            Poll::Ready(Ok(n)) => turn.read = n,
-            Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-            Poll::Pending => {}
-        }
-        if turn.read + turn.wrote > 0 { Poll::Ready(Ok(turn)) } else { Poll::Pending }
+    /// Throws away what has been read.
+    pub(crate) fn discard_input(&mut self) {
+        self.frames.discard_input();
     }
 
     /// The next packet that has come whole; `None` until more is read.
     pub(crate) fn decode(&mut self) -> io::Result<Option<Incoming>> {
         loop {
-            let drop_now = self.skip.min(self.input.len());
-            self.input.advance(drop_now);
-            self.skip -= drop_now;
-            let Some((header, body)) = frame(&self.input)? else { return Ok(None) };
-            if body > self.max_incoming && self.input[0] >> 4 == 3 {
-                let Some(pkid) = publish_pkid(&self.input[header..], self.input[0]) else { return Ok(None) };
-                self.skip = header + body;
-                return Ok(Some(Incoming::Oversized { pkid, size: body }));
-            }
-            if body > self.max_incoming {
-                return Err(broken(format!("a packet of {body} bytes that is no message")));
-            }
-            if self.input.len() < header + body {
-                self.input.reserve(header + body - self.input.len());
-                return Ok(None);
-            }
-            let packet = self.input.split_to(header + body);
-            let incoming = match self.protocol {
-                Protocol::V5 => decode_v5(packet)?,
-                Protocol::V311 => decode_v4(packet)?,
+            let incoming = match self.frames.next()? {
+                None => return Ok(None),
+                Some(Frame::Oversized { pkid, size }) => return Ok(Some(Incoming::Oversized { pkid, size })),
+                Some(Frame::Packet(packet)) => match self.protocol {
+                    Protocol::V5 => decode_v5(packet)?,
+                    Protocol::V311 => decode_v4(packet)?,
+                },
             };
-            if let Some(incoming) = incoming {
-                return Ok(Some(incoming));
+            if incoming.is_some() {
+                return Ok(incoming);
             }
         }
     }
@@ -178,18 +116,11 @@ impl Link {
     }
 
     fn put_v5(&mut self, packet: &v5::Packet) {
-        self.put_with(|output| drop(packet.write(output, None)));
+        self.frames.put(|output| packet.write(output, None));
     }
 
     fn put_v4(&mut self, packet: &rumqttc::Packet) {
-        self.put_with(|output| drop(packet.write(output, usize::MAX)));
-    }
-
-    /// A packet that the codec refuses to write leaves nothing behind; everything given to it was checked before.
-    fn put_with(&mut self, write: impl FnOnce(&mut BytesMut)) {
-        let before = self.output.len();
-        write(&mut self.output);
-        self.put += (self.output.len() - before) as u64;
+        self.frames.put(|output| packet.write(output, usize::MAX));
     }
 }
 
@@ -220,21 +151,21 @@ impl Outgoing for Link {
                     payload: publication.payload.clone(),
                     properties,
                 };
-                self.put_with(|output| drop(packet.write(output)));
+                self.frames.put(|output| packet.write(output));
             }
             Protocol::V311 => {
                 let qos = if pkid == 0 { QosV4::AtMostOnce } else { QosV4::AtLeastOnce };
                 let mut packet = rumqttc::Publish::from_bytes(topic, qos, publication.payload.clone());
                 (packet.pkid, packet.retain) = (pkid, publication.retain);
-                self.put_with(|output| drop(packet.write(output)));
+                self.frames.put(|output| packet.write(output));
             }
         }
     }
 
     fn puback(&mut self, pkid: u16) {
         match self.protocol {
-            Protocol::V5 => self.put_with(|output| drop(v5::PubAck::new(pkid, None).write(output))),
-            Protocol::V311 => self.put_with(|output| drop(rumqttc::PubAck::new(pkid).write(output))),
+            Protocol::V5 => self.frames.put(|output| v5::PubAck::new(pkid, None).write(output)),
+            Protocol::V311 => self.frames.put(|output| rumqttc::PubAck::new(pkid).write(output)),
         }
     }
 
@@ -283,11 +214,11 @@ impl Outgoing for Link {
     }
 
     fn position(&self) -> u64 {
-        self.put
+        self.frames.position()
     }
 
     fn is_full(&self) -> bool {
-        self.output.len() >= OUTPUT_FULL
+        self.frames.is_full()
     }
 }
 
@@ -305,37 +236,22 @@ fn to_v4(qos: Qos) -> QosV4 {
     }
 }
 
-fn broken(what: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the broker sent {what}"))
-}
-
-/// Length of the fixed header and of what follows it (MQTT 5.0, section 2.1.4); `None` until the header is whole.
-fn frame(input: &[u8]) -> io::Result<Option<(usize, usize)>> {
-    let mut body = 0;
-    for index in 0..4 {
-        let Some(byte) = input.get(1 + index) else { return Ok(None) };
-        body |= usize::from(byte & 0x7F) << (7 * index);
-        if byte & 0x80 == 0 {
-            return Ok(Some((2 + index, body)));
-        }
-    }
-    Err(broken("a packet length of more than four bytes"))
-}
-
-/// The packet id of a PUBLISH of which only the beginning is there; 0 for QoS 0, `None` until it has come.
-fn publish_pkid(body: &[u8], first: u8) -> Option<u16> {
-    if first & 0b110 == 0 {
-        return Some(0);
-    }
-    let topic = usize::from(u16::from_be_bytes([*body.first()?, *body.get(1)?]));
-    Some(u16::from_be_bytes([*body.get(2 + topic)?, *body.get(3 + topic)?]))
-}
-
 /// `None` for a packet that means nothing to a session of QoS 0 and 1.
 fn decode_v5(mut packet: BytesMut) -> io::Result<Option<Incoming>> {
-    // DISCONNECT without a reason, which the codec does not take (MQTT 5.0, section 3.14.2.1).
-    if packet[0] >> 4 == 14 && packet.len() == 2 {
-        return Ok(Some(Incoming::Disconnect { code: 0, reason: "no reason given".to_owned() }));
+    match (packet[0] >> 4, &packet[1..]) {
+        // DISCONNECT without properties, or without a reason too: the codec takes neither (MQTT 5.0, section 3.14.2.1).
+        (14, [0]) => return Ok(Some(Incoming::Disconnect { code: 0, reason: "no reason given".to_owned() })),
+        (14, [1, code]) => {
+            let reason = v5::DisconnectReasonCode::try_from(*code)
+                .map_or_else(|_| format!("0x{code:02X}"), |known| format!("{known:?}"));
+            return Ok(Some(Incoming::Disconnect { code: *code, reason }));
+        }
+        // A CONNACK of 3.1.1, which is how a broker of that version refuses MQTT 5.
+        (2, [2, _, code]) if *code != 0 => {
+            let reason = format!("it answered with the return code {code} of MQTT 3.1.1; it may not speak MQTT 5");
+            return Ok(Some(Incoming::Rejected { code: *code, reason }));
+        }
+        _ => {}
     }
     // The codec says "insufficient bytes" of a whole packet whose inner lengths lie; that is an error here, not a pause.
     Ok(Some(match v5::Packet::read(&mut packet, None).map_err(broken)? {
@@ -355,7 +271,7 @@ fn decode_v5(mut packet: BytesMut) -> io::Result<Option<Incoming>> {
                 }
             };
             let message = Message::new(publish.topic, publish.payload, qos, publish.retain, properties);
-            let message = message.ok_or_else(|| broken("a topic that is no UTF-8"))?;
+            let message = message.ok_or_else(|| broken("a message whose topic is empty or no UTF-8"))?;
             Incoming::Publish { message, pkid: publish.pkid, dup: publish.dup, subscription_ids: ids }
         }
         v5::Packet::ConnAck(ack) if ack.code == v5::ConnectReturnCode::Success => {
@@ -363,9 +279,15 @@ fn decode_v5(mut packet: BytesMut) -> io::Result<Option<Incoming>> {
             let p = p.as_ref();
             Incoming::Accepted(Accepted {
                 session_present: ack.session_present,
-                receive_maximum: p.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
-                max_packet: p.and_then(|p| p.max_packet_size).map_or(usize::MAX, |size| size as usize),
+                // 0 is forbidden for both (sections 3.2.2.3.3 and 3.2.2.3.6); as a limit it would let nothing through for ever.
+                receive_maximum: p.and_then(|p| p.receive_max).filter(|most| *most > 0).unwrap_or(u16::MAX),
+                max_packet: p
+                    .and_then(|p| p.max_packet_size)
+                    .filter(|size| *size > 0)
+                    .map_or(LARGEST_PACKET, |size| size as usize)
+                    .min(LARGEST_PACKET),
                 max_qos: p.and_then(|p| p.max_qos).map_or(Qos::AtLeastOnce, Qos::from),
+                retain: p.and_then(|p| p.retain_available) != Some(0),
                 keep_alive: p.and_then(|p| p.server_keep_alive),
                 subscription_ids: p.and_then(|p| p.subscription_identifiers_available) != Some(0),
             })
@@ -407,15 +329,16 @@ fn decode_v4(mut packet: BytesMut) -> io::Result<Option<Incoming>> {
         rumqttc::Packet::Publish(publish) => {
             let (topic, qos) = (Bytes::from(publish.topic), Qos::from(publish.qos as u8));
             let message = Message::new(topic, publish.payload, qos, publish.retain, None);
-            let message = message.ok_or_else(|| broken("a topic that is no UTF-8"))?;
+            let message = message.ok_or_else(|| broken("a message whose topic is empty or no UTF-8"))?;
             Incoming::Publish { message, pkid: publish.pkid, dup: publish.dup, subscription_ids: Vec::new() }
         }
         rumqttc::Packet::ConnAck(ack) if ack.code == v4::v4::ConnectReturnCode::Success => {
             Incoming::Accepted(Accepted {
                 session_present: ack.session_present,
                 receive_maximum: u16::MAX,
-                max_packet: usize::MAX,
+                max_packet: LARGEST_PACKET,
                 max_qos: Qos::AtLeastOnce,
+                retain: true,
                 keep_alive: None,
                 subscription_ids: false,
             })

@@ -1,6 +1,12 @@
 //! A message that arrived: topic, payload and what MQTT 5 carries beside them.
 
+use super::agent::invalid;
+use super::error::Error;
+use crate::topic::{InvalidTopic, TopicName, check_characters};
 use bytes::Bytes;
+
+/// A text or a blob in MQTT has two bytes of length (MQTT 5.0, section 1.5.4).
+const LONGEST: usize = 65_535;
 
 /// How hard the broker and the client try to get a message across (MQTT 5.0, section 4.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,8 +53,34 @@ pub struct Properties {
     pub user: Vec<(String, String)>,
 }
 
+impl Properties {
+    /// An error where MQTT cannot carry them: the codec would cut a text that is too long, and brokers close the connection
+    /// on control characters and on wildcards in a response topic.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if let Some(topic) = &self.response_topic {
+            TopicName::new(topic).map_err(|problem| invalid(topic, problem))?;
+        }
+        let texts = self.user.iter().flat_map(|(name, value)| [("user", name), ("user", value)]);
+        for (property, text) in texts.chain(self.content_type.iter().map(|text| ("content_type", text))) {
+            let problem = match check_characters(text) {
+                _ if text.len() > LONGEST => format!("has {} bytes; a property has at most {LONGEST}", text.len()),
+                Err(InvalidTopic::Control(c)) => format!("contains the control character U+{c:04X}"),
+                _ => continue,
+            };
+            return Err(Error::Property { property, problem });
+        }
+        match self.correlation.as_ref().map_or(0, Bytes::len) {
+            0..=LONGEST => Ok(()),
+            length => Err(Error::Property {
+                property: "correlation",
+                problem: format!("has {length} bytes; a property has at most {LONGEST}"),
+            }),
+        }
+    }
+}
+
 impl Message {
-    /// `None` where the topic is no UTF-8.
+    /// `None` where the topic is empty or no UTF-8.
     pub(crate) fn new(
         topic: Bytes,
         payload: Bytes,
@@ -56,7 +88,7 @@ impl Message {
         retain: bool,
         properties: Option<Box<Properties>>,
     ) -> Option<Self> {
-        std::str::from_utf8(&topic).ok()?;
+        std::str::from_utf8(&topic).ok().filter(|topic| !topic.is_empty())?;
         Some(Self { topic, payload, qos, retain, properties })
     }
 

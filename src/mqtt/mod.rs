@@ -16,18 +16,30 @@ mod agent;
 mod driver;
 mod error;
 mod fate;
+mod frames;
 mod inbox;
 mod inflight;
 mod link;
+#[cfg(test)]
+mod link_tests;
 mod message;
 mod options;
 mod packet;
+mod port;
+mod publication;
 mod publish;
+mod pulse;
+mod reader;
 mod request;
 mod router;
+mod seen;
 mod session;
+#[cfg(test)]
+mod session_tests;
 mod subscription;
 mod subscriptions;
+#[cfg(test)]
+mod subscriptions_tests;
 mod transport;
 mod websocket;
 
@@ -42,8 +54,9 @@ pub use router::Router;
 pub use subscription::Subscription;
 
 pub(crate) use fate::{Notify, Permit, Progress, Watcher};
-pub(crate) use publish::{Class, Publication};
-pub(crate) use subscription::{Sink, SinkSubscription};
+pub(crate) use publication::{Class, Publication};
+pub(crate) use reader::Sink;
+pub(crate) use subscription::SinkSubscription;
 
 /// What is known of the connection; published on a `watch` by [`Agent::state`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +73,7 @@ pub enum LinkState {
         /// Why.
         reason: String,
     },
-    /// It will not come back: the agent was closed, or another client took its id over.
+    /// It will not come back: the agent was closed, or the broker said that another client took its id over.
     Closed {
         /// Why.
         reason: String,

@@ -60,7 +60,8 @@ pub struct Options {
     pub(crate) path: String,
     /// The version of MQTT.
     pub protocol: Protocol,
-    /// Must be unique among all clients of the broker: two with one id evict each other.
+    /// Must be unique among all clients of the broker: two with one id evict each other. Where the broker says so, the agent
+    /// ends; where it just closes the connection, [`super::LinkState::Down`] names the suspicion.
     pub client_id: String,
     /// The login, where the broker wants one.
     pub username: Option<String>,
@@ -78,6 +79,11 @@ pub struct Options {
     pub backoff_min: Duration,
     /// The longest pause.
     pub backoff_max: Duration,
+    /// How long the broker may take to acknowledge a publish or a subscription. A publish is then of unknown fate; a broker
+    /// that answers no subscription, or none of a whole window of publishes, is given up.
+    pub ack_timeout: Duration,
+    /// How long [`super::Agent::close`] waits for what is under way.
+    pub close_timeout: Duration,
     /// The largest message that is taken from the broker, in bytes; a larger one is skipped and counted.
     pub max_incoming: usize,
     /// QoS 1 publishes in flight towards the broker. A broker with default limits drops what is over 1,000.
@@ -148,6 +154,8 @@ impl Options {
             connect_timeout: Duration::from_secs(10),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_secs(10),
+            ack_timeout: Duration::from_secs(30),
+            close_timeout: Duration::from_secs(2),
             max_incoming: 1 << 20,
             max_inflight: 1000,
             queue: 4096,
@@ -159,7 +167,24 @@ impl Options {
 
     /// Host and port, for messages: never the login.
     pub fn broker(&self) -> String {
-        format!("{}:{}", self.host, self.port)
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.port),
+            false => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    /// With every number that would stop the agent or make it spin, or that MQTT cannot carry, at the nearest that works.
+    pub(crate) fn bounded(mut self) -> Self {
+        self.keep_alive = self.keep_alive.clamp(Duration::from_secs(1), Duration::from_secs(u16::MAX.into()));
+        self.backoff_min = self.backoff_min.max(Duration::from_millis(1));
+        self.backoff_max = self.backoff_max.max(self.backoff_min);
+        self.max_incoming = self.max_incoming.max(1024);
+        // Of 65,535 packet ids some are left to subscriptions.
+        self.max_inflight = self.max_inflight.clamp(1, 60_000);
+        self.queue = self.queue.max(1);
+        self.reader_queue = self.reader_queue.max(1);
+        self.filters_per_subscribe = self.filters_per_subscribe.max(1);
+        self
     }
 }
 
@@ -167,12 +192,12 @@ fn split_address(address: &str, default_port: u16) -> Option<(String, u16)> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, rest) = rest.split_once(']')?;
-            (host, rest.strip_prefix(':'))
+            (host, if rest.is_empty() { None } else { Some(rest.strip_prefix(':')?) })
         }
         None => address.rsplit_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
     };
     let port = port.map_or(Some(default_port), |port| port.parse().ok().filter(|port| *port > 0))?;
-    (!host.is_empty()).then(|| (host.to_owned(), port))
+    (!host.is_empty() && (address.starts_with('[') || !host.contains(':'))).then(|| (host.to_owned(), port))
 }
 
 fn percent_decode(text: &str) -> Option<String> {
@@ -199,16 +224,24 @@ mod tests {
         assert_eq!((options.scheme, options.broker().as_str()), (Scheme::Mqtts, "broker.example:1234"));
         assert_eq!((options.username.as_deref(), options.password.as_ref().unwrap().reveal()), (Some("me"), "p@ss"));
         assert!(!format!("{options:?}").contains("p@ss"), "a password in Debug");
-        assert_eq!(Options::new("mqtt://[::1]").unwrap().broker(), "::1:1883");
+        assert_eq!(Options::new("mqtt://[::1]").unwrap().broker(), "[::1]:1883");
         let socket = Options::new("wss://h/some/path").unwrap();
         assert_eq!((socket.port, socket.path.as_str()), (443, "/some/path"));
     }
 
     #[test]
     fn a_url_that_is_none_is_an_error_without_its_secret() {
-        for bad in
-            ["broker", "http://x", "mqtt://", "mqtt://h:0", "mqtt://h:x", "mqtt://u:secret%zz@h", "mqtt://h/path"]
-        {
+        for bad in [
+            "broker",
+            "http://x",
+            "mqtt://",
+            "mqtt://h:0",
+            "mqtt://h:x",
+            "mqtt://u:secret%zz@h",
+            "mqtt://h/path",
+            "mqtt://::1",
+            "mqtt://[::1]x",
+        ] {
             let error = Options::new(bad).unwrap_err().to_string();
             assert!(error.contains("mqtt://host:1883") && !error.contains("secret"), "{error}");
         }

@@ -1,7 +1,7 @@
 //! MQTT packets without a type of the codec: what a session understands and what it says.
 
 use super::message::{Message, Qos};
-use super::publish::Publication;
+use super::publication::Publication;
 use crate::topic::TopicFilter;
 
 /// The broker's answer to CONNECT, as far as it concerns the session.
@@ -14,6 +14,8 @@ pub(crate) struct Accepted {
     pub(crate) max_packet: usize,
     /// The highest QoS of a publish.
     pub(crate) max_qos: Qos,
+    /// Whether the broker keeps messages; where it does not, it closes the connection on one that asks for it.
+    pub(crate) retain: bool,
     /// The keep-alive that the broker wants instead of ours, in seconds.
     pub(crate) keep_alive: Option<u16>,
     /// Whether messages carry the identifiers of the subscriptions that they match.

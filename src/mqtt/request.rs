@@ -10,7 +10,7 @@ use crate::topic::TopicName;
 use bytes::Bytes;
 use std::future::{Future, IntoFuture};
 use std::pin::{Pin, pin};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Matcher = Box<dyn Fn(&Message) -> bool + Send + Sync>;
 
@@ -66,17 +66,17 @@ impl Request {
 
     async fn send(self) -> Result<Message, Error> {
         let within = self.within;
-        match tokio::time::timeout(within, self.exchange()).await {
+        let deadline = Instant::now().checked_add(within);
+        match tokio::time::timeout(within, self.exchange(deadline)).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::Timeout(within)),
         }
     }
 
-    async fn exchange(self) -> Result<Message, Error> {
-        let publish = Publish::new(self.agent.clone(), self.topic, self.payload)
-            .qos(self.qos)
-            .expiry(self.within)
-            .within(self.within);
+    async fn exchange(self, deadline: Option<Instant>) -> Result<Message, Error> {
+        // Before anything is subscribed for it.
+        let topic = self.topic?;
+        let publish = Publish::new(self.agent.clone(), Ok(topic), self.payload).qos(self.qos).until(deadline);
         match self.reply_on {
             Some(filter) => {
                 filter_of(&filter)?;
@@ -96,7 +96,7 @@ impl Request {
             None if self.agent.protocol() == Protocol::V311 => Err(Error::NoReplyFilter),
             None => {
                 let inbox = self.agent.inbox().await?;
-                let mut expected = inbox.expect();
+                let mut expected = inbox.expect()?;
                 let properties = Properties {
                     response_topic: Some(inbox.topic().to_owned()),
                     correlation: Some(Bytes::copy_from_slice(&expected.correlation())),
@@ -122,7 +122,7 @@ async fn answer_or_failure(
             Fate::Acknowledged | Fate::Written | Fate::Unknown => {}
             Fate::NoSubscribers => return Err(Error::Undelivered("nobody is subscribed to its topic".to_owned())),
             Fate::Refused(refusal) => return Err(Error::Undelivered(format!("the broker refused it: {}", refusal.reason))),
-            Fate::NotSent(why) => return Err(Error::Undelivered(format!("it was not sent: {why:?}"))),
+            Fate::NotSent(why) => return Err(Error::Undelivered(format!("it was not sent: {why}"))),
         },
     }
     answer.await

@@ -12,13 +12,14 @@ use super::fate::{Fate, NotSent, Progress, Refusal};
 use super::inflight::Inflight;
 use super::message::{Message, Qos};
 use super::packet::{Accepted, Incoming, Outgoing};
-use super::publish::{Class, Publication};
-use super::subscription::{Reader, ReaderId};
+use super::publication::{Class, Publication};
+use super::pulse::{Pulse, Stall};
+use super::reader::{Reader, ReaderId};
+use super::seen::Seen;
 use super::subscriptions::{Granted, Subscriptions};
 use crate::deadline::earlier;
 use crate::topic::TopicFilter;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// What handles ask of the session.
@@ -31,24 +32,19 @@ pub(crate) enum Op {
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) keep_alive: Duration,
+    pub(crate) ack_timeout: Duration,
     pub(crate) linger: Duration,
+    /// Publishes that may wait here.
+    pub(crate) queue: usize,
     pub(crate) max_inflight: usize,
     pub(crate) filters_per_subscribe: usize,
     /// Whether the broker may send a message again after a reconnect.
     pub(crate) kept_session: bool,
 }
 
-/// What a tick found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pulse {
-    Fine,
-    /// Nothing has come for a whole keep-alive although it was asked for.
-    Stalled,
-}
-
 pub(crate) struct Session {
     limits: Limits,
-    broker: Option<Accepted>,
+    connection: Option<Connection>,
     interactive: VecDeque<Publication>,
     bulk: VecDeque<Publication>,
     /// Publishes since the last one of the bulk class.
@@ -59,18 +55,13 @@ pub(crate) struct Session {
     subscriptions: Subscriptions,
     acks_due: Vec<u16>,
     seen: Seen,
-    last_received: Instant,
-    last_sent: Instant,
-    ping: Ping,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ping {
-    Quiet,
-    Due,
-    Sent(Instant),
-    /// Overdue once. Our own process may have been stopped: whatever lies in the socket is read before the second look.
-    Doubted(Instant),
+/// What lasts as long as one connection.
+struct Connection {
+    broker: Accepted,
+    pulse: Pulse,
+    position: u64,
 }
 
 /// SUBSCRIBE and UNSUBSCRIBE packets under way at one time.
@@ -79,14 +70,13 @@ const MAX_SUBSCRIBES_UNDER_WAY: usize = 16;
 const INTERACTIVE_PER_BULK: u32 = 8;
 /// Expired publishes are looked for at most this often.
 const EXPIRY_GRAIN: Duration = Duration::from_millis(5);
-/// How long a pulse is doubted before the link is given up.
-const DOUBT: Duration = Duration::from_millis(250);
-
+/// The reason code with which a broker would close the connection (MQTT 5.0, section 2.4).
+const RETAIN_NOT_SUPPORTED: u8 = 0x9A;
 impl Session {
-    pub(crate) fn new(limits: Limits, now: Instant) -> Self {
+    pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            broker: None,
+            connection: None,
             interactive: VecDeque::new(),
             bulk: VecDeque::new(),
             passed: 0,
@@ -95,15 +85,16 @@ impl Session {
             subscriptions: Subscriptions::default(),
             acks_due: Vec::new(),
             seen: Seen::default(),
-            last_received: now,
-            last_sent: now,
-            ping: Ping::Quiet,
         }
     }
 
-    /// How many publishes wait here.
-    pub(crate) fn queued(&self) -> usize {
+    fn queued(&self) -> usize {
         self.interactive.len() + self.bulk.len()
+    }
+
+    /// How many operations may be taken from the handles now: none while as many publishes wait here as may.
+    pub(crate) fn room(&self) -> usize {
+        self.limits.queue.saturating_sub(self.queued())
     }
 
     /// Whether nothing waits and nothing is unacknowledged.
@@ -113,7 +104,7 @@ impl Session {
 
     /// Whether publishes flow.
     pub(crate) fn is_up(&self) -> bool {
-        self.broker.is_some() && !self.subscriptions.is_renewing()
+        self.connection.is_some() && !self.subscriptions.is_renewing()
     }
 
     /// Filters, and users of them.
@@ -142,18 +133,18 @@ impl Session {
         self.subscriptions.release(reader, now, self.limits.linger);
     }
 
-    pub(crate) fn on_up(&mut self, accepted: Accepted, now: Instant) {
-        if !accepted.session_present {
+    pub(crate) fn on_up(&mut self, broker: Accepted, now: Instant) {
+        if !broker.session_present {
             self.seen.clear();
         }
-        self.subscriptions.on_up();
-        self.broker = Some(accepted);
-        (self.last_received, self.last_sent, self.ping) = (now, now, Ping::Quiet);
+        self.subscriptions.on_up(broker.session_present);
+        let pulse = Pulse::new(self.limits.keep_alive, broker.keep_alive, now);
+        self.connection = Some(Connection { broker, pulse, position: 0 });
     }
 
     /// The connection is gone after `written` bytes. What surely had not begun to leave waits again, first in its queue.
     pub(crate) fn on_down(&mut self, written: u64) {
-        self.broker = None;
+        self.connection = None;
         self.acks_due.clear();
         self.subscriptions.reset();
         for publication in self.inflight.on_down(written).into_iter().rev() {
@@ -166,13 +157,17 @@ impl Session {
     }
 
     /// The socket has taken the bytes of this connection up to here.
-    pub(crate) fn on_written(&mut self, position: u64) {
+    pub(crate) fn on_written(&mut self, position: u64, now: Instant) {
         self.inflight.on_written(position);
+        if let Some(connection) = &mut self.connection {
+            connection.pulse.on_written(position >= connection.position, now);
+        }
     }
 
     pub(crate) fn on_packet(&mut self, packet: Incoming, now: Instant) {
-        self.last_received = now;
-        self.ping = Ping::Quiet;
+        if let Some(connection) = &mut self.connection {
+            connection.pulse.on_received(now);
+        }
         match packet {
             Incoming::Publish { message, pkid, dup, subscription_ids } => {
                 self.on_message(&message, pkid, dup, &subscription_ids)
@@ -183,7 +178,7 @@ impl Session {
                 self.acks_due.extend((pkid != 0).then_some(pkid));
             }
             Incoming::PubAck { pkid, code, reason } => {
-                // An id of an earlier connection, or none of ours: nobody waits for it.
+                // None of ours, or one that is given up: nobody waits for it.
                 let Some(publication) = self.inflight.acknowledge(pkid) else { return };
                 publication.notify.done(match code {
                     0x10 => Fate::NoSubscribers,
@@ -212,36 +207,27 @@ impl Session {
 
     /// When [`Self::on_tick`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let half = self.half_keep_alive();
-        let pulse = self.broker.as_ref().map(|_| match self.ping {
-            Ping::Quiet | Ping::Due => self.last_received.min(self.last_sent) + half,
-            Ping::Sent(at) => at + half,
-            Ping::Doubted(at) => at + DOUBT,
-        });
-        earlier(earlier(self.next_expiry, self.subscriptions.next_deadline()), pulse)
+        let pulse = self.connection.as_ref().map(|connection| connection.pulse.next_deadline());
+        let waiting =
+            earlier(self.inflight.oldest(), self.subscriptions.oldest()).map(|since| since + self.limits.ack_timeout);
+        earlier(earlier(self.next_expiry, self.subscriptions.next_deadline()), earlier(pulse, waiting))
     }
 
-    fn half_keep_alive(&self) -> Duration {
-        let wanted = self.broker.as_ref().and_then(|broker| broker.keep_alive).filter(|seconds| *seconds > 0);
-        wanted.map_or(self.limits.keep_alive, |seconds| Duration::from_secs(seconds.into())) / 2
-    }
-
-    pub(crate) fn on_tick(&mut self, now: Instant) -> Pulse {
+    /// Does what is due; says why the connection is to be given up, if it is.
+    pub(crate) fn on_tick(&mut self, now: Instant) -> Option<Stall> {
         self.subscriptions.tick(now);
         if self.next_expiry.is_some_and(|at| at <= now) {
             self.expire(now);
         }
-        let half = self.half_keep_alive();
-        if self.broker.is_none() {
-            return Pulse::Fine;
+        self.inflight.give_up(now, self.limits.ack_timeout);
+        let stall = self.connection.as_mut()?.pulse.tick(now);
+        if stall.is_some() {
+            return stall;
         }
-        match self.ping {
-            Ping::Quiet if self.last_received.min(self.last_sent) + half <= now => self.ping = Ping::Due,
-            Ping::Sent(at) if at + half <= now => self.ping = Ping::Doubted(now),
-            Ping::Doubted(at) if at + DOUBT <= now => return Pulse::Stalled,
-            _ => {}
+        if self.subscriptions.oldest().is_some_and(|since| since + self.limits.ack_timeout <= now) {
+            return Some(Stall::UnansweredSubscription);
         }
-        Pulse::Fine
+        (self.inflight.given_up() >= self.window()).then_some(Stall::Unacknowledged)
     }
 
     fn expire(&mut self, now: Instant) {
@@ -265,32 +251,37 @@ impl Session {
 
     /// Writes what may leave now, until there is nothing more or `out` is full.
     pub(crate) fn fill(&mut self, now: Instant, out: &mut dyn Outgoing) {
-        let before = out.position();
+        let Some(connection) = &mut self.connection else { return };
         for pkid in self.acks_due.drain(..) {
             out.puback(pkid);
         }
-        if self.ping == Ping::Due {
+        if connection.pulse.take_ping(now) {
             out.ping();
-            self.ping = Ping::Sent(now);
         }
-        self.fill_subscribes(out);
+        let ids = connection.broker.subscription_ids;
+        self.fill_subscribes(ids, now, out);
         while !out.is_full() && self.is_up() {
             let Some(publication) = self.next_publication() else { break };
             self.hand_over(publication, now, out);
         }
-        if out.position() != before {
-            self.last_sent = now;
+        if let Some(connection) = &mut self.connection
+            && out.position() != connection.position
+        {
+            connection.position = out.position();
+            connection.pulse.on_sent(now);
         }
     }
 
-    fn fill_subscribes(&mut self, out: &mut dyn Outgoing) {
-        let Some(broker) = &self.broker else { return };
-        let most = self.limits.filters_per_subscribe.max(1);
-        while !out.is_full() && self.subscriptions.packets_under_way() < MAX_SUBSCRIBES_UNDER_WAY {
+    fn fill_subscribes(&mut self, ids: bool, now: Instant, out: &mut dyn Outgoing) {
+        let most = self.limits.filters_per_subscribe;
+        while self.subscriptions.has_requests()
+            && !out.is_full()
+            && self.subscriptions.packets_under_way() < MAX_SUBSCRIBES_UNDER_WAY
+        {
             let pkid = self.inflight.free_pkid(|pkid| self.subscriptions.uses(pkid));
-            if let Some((filters, id)) = self.subscriptions.next_subscribe(pkid, most) {
-                out.subscribe(pkid, &filters, Qos::AtLeastOnce, broker.subscription_ids.then_some(id));
-            } else if let Some(filters) = self.subscriptions.next_unsubscribe(pkid, most) {
+            if let Some((filters, id)) = self.subscriptions.next_subscribe(pkid, most, now) {
+                out.subscribe(pkid, &filters, Qos::AtLeastOnce, ids.then_some(id));
+            } else if let Some(filters) = self.subscriptions.next_unsubscribe(pkid, most, now) {
                 out.unsubscribe(pkid, &filters);
             } else {
                 break;
@@ -305,7 +296,7 @@ impl Session {
             return None;
         }
         // A quarter of the window stays free for whoever waits for an answer.
-        let bulk_may = !self.bulk.is_empty() && self.inflight.bulk() < window.div_ceil(4) * 3;
+        let bulk_may = !self.bulk.is_empty() && self.inflight.bulk() < (window * 3 / 4).max(1);
         if bulk_may && (self.interactive.is_empty() || self.passed >= INTERACTIVE_PER_BULK) {
             self.passed = 0;
             return self.bulk.pop_front();
@@ -315,23 +306,30 @@ impl Session {
     }
 
     fn window(&self) -> usize {
-        let broker = self.broker.as_ref().map_or(0, |broker| usize::from(broker.receive_maximum));
-        broker.min(self.limits.max_inflight)
+        let brokers = self.connection.as_ref().map_or(0, |connection| usize::from(connection.broker.receive_maximum));
+        brokers.min(self.limits.max_inflight)
     }
 
     /// The point of no return: checks everything that forbids it, then hands the publish to the socket's buffer.
     fn hand_over(&mut self, publication: Publication, now: Instant, out: &mut dyn Outgoing) {
-        let Some(broker) = &self.broker else { return };
+        let Some(Connection { broker, .. }) = &self.connection else { return };
+        let size = publication.size_bound();
         let refusal = if publication.not_after.is_some_and(|at| at <= now) {
-            Some(NotSent::Expired)
+            Some(Fate::NotSent(NotSent::Expired))
         } else if publication.notify.is_gone() || publication.permit.as_ref().is_some_and(|permit| !permit.granted()) {
-            Some(NotSent::Revoked)
+            Some(Fate::NotSent(NotSent::Revoked))
+        } else if size > broker.max_packet {
+            Some(Fate::NotSent(NotSent::TooLarge { size, limit: broker.max_packet }))
+        } else if publication.retain && !broker.retain {
+            Some(Fate::Refused(Refusal {
+                code: RETAIN_NOT_SUPPORTED,
+                reason: "the broker keeps no messages".to_owned(),
+            }))
         } else {
-            let size = publication.size_bound();
-            (size > broker.max_packet).then_some(NotSent::TooLarge { size, limit: broker.max_packet })
+            None
         };
         if let Some(refusal) = refusal {
-            publication.notify.done(Fate::NotSent(refusal));
+            publication.notify.done(refusal);
             return;
         }
         // Whole seconds, rounded down so that the broker forgets it no later than it should, but never 0.
@@ -347,50 +345,16 @@ impl Session {
         publication.notify.progress(Progress::Handed(now));
         match qos {
             Qos::AtMostOnce => self.inflight.push_unwritten(publication, start, out.position()),
-            Qos::AtLeastOnce => self.inflight.insert_unacknowledged(pkid, publication, start),
+            Qos::AtLeastOnce => self.inflight.insert_unacknowledged(pkid, publication, start, now),
         }
     }
 
-    /// The end: everything that waits was not sent; everything under way is unknown.
-    pub(crate) fn close(&mut self, written: u64) {
-        self.on_down(written);
+    /// The end: everything that waits was not sent. Called without a connection.
+    pub(crate) fn close(&mut self) {
+        self.on_down(0);
         for publication in self.interactive.drain(..).chain(self.bulk.drain(..)) {
             publication.notify.done(Fate::NotSent(NotSent::Closed));
         }
         self.subscriptions.close();
-    }
-}
-
-/// Messages lately acknowledged, so that one which the broker sends again (same id, DUP, same content) is taken once.
-#[derive(Default)]
-struct Seen {
-    digests: HashMap<u16, u64>,
-    order: VecDeque<u16>,
-    hasher: RandomState,
-}
-
-impl Seen {
-    /// A broker repeats what was unacknowledged when the link broke, which is never more than its window towards us.
-    const MOST: usize = 1024;
-
-    fn is_repeat(&mut self, pkid: u16, dup: bool, message: &Message) -> bool {
-        let digest = self.hasher.hash_one((message.topic(), &message.payload));
-        if dup && self.digests.get(&pkid) == Some(&digest) {
-            return true;
-        }
-        if self.digests.insert(pkid, digest).is_none() {
-            self.order.push_back(pkid);
-            if self.order.len() > Self::MOST
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.digests.remove(&oldest);
-            }
-        }
-        false
-    }
-
-    fn clear(&mut self) {
-        self.digests.clear();
-        self.order.clear();
     }
 }

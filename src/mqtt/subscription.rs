@@ -1,66 +1,14 @@
 //! A subscription as its user holds it: a stream of messages that gives its place back when dropped.
 
-use super::agent::Port;
 use super::error::Error;
 use super::message::Message;
+use super::port::Place;
+use super::reader::Shared;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::sync::mpsc;
-
-/// Counts the readers of one agent.
-pub(crate) type ReaderId = u64;
-
-/// Somebody inside the program who takes messages as they arrive, in the driver's own task.
-pub(crate) trait Sink: Send + Sync {
-    /// Must not block: it runs in the task that serves everybody.
-    fn message(&self, message: &Message);
-    /// The broker refused the subscription on a later connection, or the agent closed; nothing comes any more.
-    fn ended(&self, error: &Error);
-}
-
-/// One reader of one filter, as the session keeps it.
-pub(crate) struct Reader {
-    pub(crate) id: ReaderId,
-    pub(crate) to: ReaderKind,
-}
-
-pub(crate) enum ReaderKind {
-    Stream { messages: mpsc::Sender<Message>, shared: Arc<Shared> },
-    Sink(Arc<dyn Sink>),
-}
-
-/// What a stream's two ends share besides the messages.
-#[derive(Default)]
-pub(crate) struct Shared {
-    lagged: AtomicU64,
-    ended: OnceLock<Error>,
-}
-
-impl Reader {
-    /// Never waits: a stream that is full loses the message, counted.
-    pub(crate) fn deliver(&self, message: &Message) {
-        match &self.to {
-            ReaderKind::Sink(sink) => sink.message(message),
-            ReaderKind::Stream { messages, shared } => {
-                if let Err(mpsc::error::TrySendError::Full(_)) = messages.try_send(message.clone()) {
-                    shared.lagged.fetch_add(1, Ordering::Relaxed);
-                    crate::metrics::metrics().reader_lagged();
-                }
-            }
-        }
-    }
-
-    pub(crate) fn refuse(self, error: &Error) {
-        match self.to {
-            ReaderKind::Sink(sink) => sink.ended(error),
-            // Set once at most: a reader that was refused is gone.
-            ReaderKind::Stream { shared, .. } => drop(shared.ended.set(error.clone())),
-        }
-    }
-}
 
 /// Messages of one filter. Dropping it gives the place back; the broker is unsubscribed a while after the last user.
 ///
@@ -71,19 +19,7 @@ pub struct Subscription {
     _place: Place,
 }
 
-/// A reader's place in the session, given back on drop.
-pub(crate) struct Place {
-    pub(crate) port: Arc<Port>,
-    pub(crate) reader: ReaderId,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.port.release(self.reader);
-    }
-}
-
-/// Keeps a [`Sink`] subscribed until dropped.
+/// Keeps a [`Sink`](super::reader::Sink) subscribed until dropped.
 pub(crate) struct SinkSubscription {
     pub(crate) _place: Place,
 }
@@ -109,7 +45,7 @@ impl Subscription {
 
     /// How many messages this reader lost because it was too slow.
     pub fn lagged(&self) -> u64 {
-        self.shared.lagged.load(Ordering::Relaxed)
+        self.shared.lagged()
     }
 
     /// Why the stream ended, once it has.

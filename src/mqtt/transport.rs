@@ -30,7 +30,10 @@ pub(crate) async fn open(options: &Options) -> io::Result<Box<dyn Stream>> {
 
 async fn encrypt(tcp: TcpStream, options: &Options) -> io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let name = ServerName::try_from(options.host.clone()).map_err(io::Error::other)?;
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(client_config(&options.tls)?));
+    let files = options.tls.clone();
+    // Reads files, over a hundred of them for the system's authorities.
+    let config = tokio::task::spawn_blocking(move || client_config(&files)).await.map_err(io::Error::other)??;
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     connector.connect(name, tcp).await
 }
 

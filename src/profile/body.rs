@@ -84,6 +84,22 @@ impl Node {
         }
     }
 
+    /// Where this placeholder stands alone, as the tokens of a JSON pointer.
+    pub(super) fn place(&self, slot: Slot) -> Option<Vec<String>> {
+        let under = |token: String, node: &Self| {
+            let inner = node.place(slot)?;
+            Some(std::iter::once(token).chain(inner).collect())
+        };
+        match self {
+            Self::Text(text) if text.alone() == Some(slot) => Some(Vec::new()),
+            Self::Literal(_) | Self::Text(_) => None,
+            Self::Array(items) => items.iter().enumerate().find_map(|(index, item)| under(index.to_string(), item)),
+            Self::Object { members, .. } => {
+                members.iter().find_map(|(name, node)| under(serde_json::from_str(name).ok()?, node))
+            }
+        }
+    }
+
     /// Appends the document; false, and nothing appended, where the command has no value for it.
     fn write(&self, values: &Values<'_>, payload: &Payload, out: &mut String) -> Result<bool, Invalid> {
         match self {

@@ -13,6 +13,7 @@ mod body;
 mod builtin;
 mod compile;
 mod consistency;
+mod device;
 mod identify;
 mod keys;
 mod pointer;
@@ -24,6 +25,7 @@ mod template;
 mod tests;
 
 pub use builtin::builtin;
+pub use device::{DeviceSide, Heard, Reply};
 pub use presence::Presence;
 
 use crate::job::{Guarantee, Payload};

@@ -19,6 +19,16 @@ impl Pointer {
         }
     }
 
+    /// The pointer of these tokens, outermost first.
+    pub(super) fn of(tokens: Vec<String>) -> Self {
+        Self(tokens)
+    }
+
+    /// Its tokens, outermost first.
+    pub(super) fn tokens(&self) -> &[String] {
+        &self.0
+    }
+
     /// The value there, as the text that it has in the document; `None` where it is absent or the document is no JSON.
     ///
     /// Of a member that occurs twice the last one counts, as most readers of JSON have it. Values that are passed over

@@ -23,6 +23,12 @@ impl Presence {
         })
     }
 
+    /// What a device publishes there, retained, to say that it is or is not there.
+    pub fn word(&self, online: bool) -> &str {
+        let words = if online { &self.online } else { &self.offline };
+        words.first().map_or("", String::as_str)
+    }
+
     /// The device whose status topic this is.
     pub fn device<'t>(&self, topic: &'t str) -> Option<&'t str> {
         self.topic.capture(topic, "")?.device

@@ -52,6 +52,11 @@ impl Template {
         self.levels.iter().any(|level| level.slot == Some(slot))
     }
 
+    /// Its gaps, in order.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = Slot> {
+        self.levels.iter().filter_map(|level| level.slot)
+    }
+
     /// Whether a value in one of its gaps may span several levels.
     pub(super) fn is_wide(&self) -> bool {
         self.wide.is_some()
@@ -76,7 +81,8 @@ impl Template {
         })
     }
 
-    fn fill(&self, mut value: impl FnMut(Slot, &mut String) -> bool) -> String {
+    /// The topic with these values; a level whose gap gets none is `+`.
+    pub(super) fn fill(&self, mut value: impl FnMut(Slot, &mut String) -> bool) -> String {
         let mut out = String::with_capacity(96);
         for (index, level) in self.levels.iter().enumerate() {
             if index > 0 {
@@ -98,6 +104,14 @@ impl Template {
 
     /// What the gaps held, if this topic is one that the template can make with this inbox; allocates nothing.
     pub(super) fn capture<'t>(&self, topic: &'t str, inbox: &str) -> Option<Captured<'t>> {
+        let mut captured = Captured::default();
+        self.each_gap(topic, |slot, value| captured.put(slot, value, inbox))?;
+        Some(captured)
+    }
+
+    /// Hands over what each gap holds in this topic, in order; `None` where the topic is none of the template's, or where
+    /// `take` says so.
+    pub(super) fn each_gap<'t>(&self, topic: &'t str, mut take: impl FnMut(Slot, &'t str) -> Option<()>) -> Option<()> {
         let extra = match self.wide {
             None => 0,
             Some((_, width)) => {
@@ -105,7 +119,6 @@ impl Template {
                 (extra < width).then_some(extra)?
             }
         };
-        let mut captured = Captured::default();
         let mut rest = Some(topic);
         for (index, level) in self.levels.iter().enumerate() {
             let span = if self.wide.is_some_and(|(wide, _)| wide == index) { 1 + extra } else { 1 };
@@ -115,10 +128,10 @@ impl Template {
             match level.slot {
                 None if value.is_empty() => {}
                 None => return None,
-                Some(slot) => captured.put(slot, value, inbox)?,
+                Some(slot) => take(slot, value)?,
             }
         }
-        rest.is_none().then_some(captured)
+        rest.is_none().then_some(())
     }
 }
 

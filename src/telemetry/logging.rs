@@ -72,7 +72,8 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
         }
     }
     // Nor does that grammar take a space after a comma.
-    EnvFilter::builder().parse(level.replace(' ', "")).map_err(|_| right())
+    // The AMQP client logs every refusal as an error of its own, also those that are asked for; ours say what they mean.
+    EnvFilter::builder().parse(format!("lapin=off,{}", level.replace(' ', ""))).map_err(|_| right())
 }
 
 fn subscriber<W>(format: Format, filter: EnvFilter, writer: W, ansi: bool) -> Box<dyn Subscriber + Send + Sync>

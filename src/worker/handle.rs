@@ -40,7 +40,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                 None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
                     Happened::NotStarted
                 } else {
-                    Happened::TooEarly
+                    Happened::TooEarly { not_before }
                 }),
             },
             What::Join(heard) => match heard.await {
@@ -63,6 +63,13 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
         match what {
             What::Undecodable(failure) => Done::undecodable(taken, failure),
             What::Answer(outcome) => Done::outcome(taken, *outcome, None),
+            What::Reused(failure) => {
+                Done::outcome(taken, Outcome::not_sent(Status::Invalid, failure), None).under_another_id()
+            }
+            What::Unserved => Done {
+                detail: "Celery tasks are not served by this version".to_owned(),
+                ..Done::without_result(Happened::Unserved)
+            },
             What::Repeat(reply) => Done::repeated(reply, &taken.origin),
             What::Run { begun, guarantee, running } => run_one(shared, taken, begun, guarantee, running).await,
             What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk).await {
@@ -134,7 +141,7 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         Settle::Ack => delivery.receipt.ack(),
         Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
         Settle::GiveBack => shared.outbox.give_back(delivery).await,
-        Settle::Park => shared.outbox.park(delivery).await,
+        Settle::Park { not_before } => shared.outbox.park(delivery, not_before).await,
         Settle::Leave => drop(delivery),
     }
     if let Some(status) = done.status {
@@ -193,6 +200,14 @@ impl Done {
         }
         let detail = outcome.failure.map(|failure| failure.message).unwrap_or_default();
         Self { status: Some(outcome.status), detail, ..Self::with(Happened::Outcome, result, running) }
+    }
+
+    /// The result's `message_id` is made from the job's id, and here that belongs to another job.
+    fn under_another_id(mut self) -> Self {
+        if let Some(result) = self.result.as_mut().and_then(Arc::get_mut) {
+            result.message_id = Some(ulid::Ulid::generate().to_string());
+        }
+        self
     }
 
     fn undecodable(taken: &Taken, failure: Failure) -> Self {

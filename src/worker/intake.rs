@@ -38,6 +38,10 @@ pub(crate) enum What {
     Run { begun: Begun, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
     RunBulk { job: Job, bulk: Bulk, running: Running },
+    /// It is a Celery task.
+    Unserved,
+    /// Its id is another job's; say so, but not as if it were that job's result.
+    Reused(Failure),
     /// Say of every device what became of it.
     AnswerAll { bulk: Bulk, outcome: Box<Outcome>, running: Running },
     /// Wait until its time comes, here or in the broker, and look again.
@@ -60,6 +64,17 @@ pub(crate) fn take(shared: &Arc<Shared>, delivery: Delivery) -> Taken {
     if delivery.redelivered {
         metrics().redelivery();
     }
+    if is_celery(&delivery) {
+        let origin = origin(shared, &delivery, "".into(), "".into());
+        return Taken {
+            delivery,
+            origin,
+            device: "".into(),
+            mode: Mode::Request,
+            queued: Duration::ZERO,
+            what: What::Unserved,
+        };
+    }
     match native::decode(&delivery.envelope, &shared.options.limits) {
         Ok(job) => take_job(shared, delivery, job),
         Err(wrong) => {
@@ -69,6 +84,11 @@ pub(crate) fn take(shared: &Arc<Shared>, delivery: Delivery) -> Taken {
             Taken { delivery, origin, device, mode, queued, what: What::Undecodable(wrong.failure) }
         }
     }
+}
+
+/// A native result would be no answer to a Celery client: it fails to read it, and with it the ones of other tasks.
+fn is_celery(delivery: &Delivery) -> bool {
+    ["task", "id"].iter().all(|name| delivery.envelope.headers.text(name).is_some())
 }
 
 fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>) -> Origin {
@@ -113,7 +133,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
                 "id: {:?} was used a moment ago for another command; every command has an id of its own",
                 job.id
             );
-            return What::Answer(Box::new(Outcome::not_sent(Status::Invalid, Failure::new("id_reused", message))));
+            return What::Reused(Failure::new("id_reused", message));
         }
         Recall::New => {}
     }

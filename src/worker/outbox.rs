@@ -1,11 +1,13 @@
 //! Everything that a worker publishes: results, late results, dead letters, and jobs that go back.
 
-use crate::amqp::{Address, ChannelPool, Delivery, PublishError, Publisher, Routing};
+use crate::amqp::{self, Address, ChannelPool, Delivery, PublishError, Publisher, Routing};
+use crate::deadline::Now;
 use crate::envelope::{Envelope, Value};
 use crate::metrics::metrics;
+use crate::wire::native;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{OnceCell, mpsc};
 
 /// The headers that a dead letter carries.
 const REASON: &str = "x-switchboard-reason";
@@ -22,6 +24,8 @@ pub(crate) struct Outbox {
     channels: ChannelPool,
     dead_letter_queue: Arc<str>,
     late: mpsc::Sender<(Arc<str>, Envelope)>,
+    /// Set once the broker has the queues in which jobs wait for their time.
+    ladder: Arc<OnceCell<()>>,
 }
 
 impl Outbox {
@@ -32,7 +36,7 @@ impl Outbox {
         late_queue: usize,
     ) -> Self {
         let (late, mut waiting) = mpsc::channel::<(Arc<str>, Envelope)>(late_queue.max(1));
-        let outbox = Self { publisher, channels, dead_letter_queue, late };
+        let outbox = Self { publisher, channels, dead_letter_queue, late, ladder: Arc::default() };
         let publisher = outbox.publisher.clone();
         tokio::spawn(async move {
             while let Some((reply_to, envelope)) = waiting.recv().await {
@@ -108,8 +112,27 @@ impl Outbox {
         }
     }
 
-    pub(crate) async fn park(&self, delivery: Delivery) {
-        self.dead_letter(delivery, "unserved", "delayed").await;
+    /// Puts a copy of a delivery where it waits for its time, and acks; where that is impossible it is a dead letter.
+    pub(crate) async fn park(&self, delivery: Delivery, not_before: u64) {
+        let wait = Duration::from_millis(not_before.saturating_sub(Now::read().unix_ms));
+        let queue = delivery.queue.to_string();
+        // Once is enough for the life of the process: who deletes the ladder under a running worker gets dead letters.
+        let ladder = self.ladder.get_or_try_init(|| self.channels.ensure_ladder(&queue)).await;
+        let parked = match ladder {
+            Err(error) => Err(error.to_string()),
+            Ok(()) => {
+                let copy = native::parked(&delivery.envelope);
+                match self.channels.publish_routed(amqp::delayed(&queue, wait), copy, WITHIN).await {
+                    Ok(Routing::Routed) => Ok(()),
+                    Ok(Routing::Unroutable) => Err("the broker's delay queues are gone".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+        };
+        match parked {
+            Ok(()) => delivery.receipt.ack(),
+            Err(reason) => self.dead_letter(delivery, "undelayable", &reason).await,
+        }
     }
 
     /// Publishes anything to a queue, confirmed.

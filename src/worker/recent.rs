@@ -22,7 +22,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { ids: 20_000, bytes: 16 << 20, keep: Duration::from_secs(600) }
+        Self { ids: 10_000, bytes: 8 << 20, keep: Duration::from_secs(600) }
     }
 }
 

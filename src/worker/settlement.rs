@@ -5,6 +5,8 @@
 pub(crate) enum Happened {
     /// It is no job.
     Undecodable,
+    /// It is a task of a protocol that this version does not speak; nothing that it could read can be said.
+    Unserved,
     /// The job has its outcome, whichever.
     Outcome,
     /// Nothing was sent, because this worker stops or closed its MQTT connection.
@@ -12,7 +14,10 @@ pub(crate) enum Happened {
     /// Nothing was sent, because the delivery is no longer ours: the broker gave it to somebody else.
     Lost,
     /// Its time has not come, and it is too far away to be held.
-    TooEarly,
+    TooEarly {
+        /// When it has: milliseconds since the Unix epoch.
+        not_before: u64,
+    },
     /// The rest of it went back to the queue as a message of its own, confirmed.
     Continued,
     /// Our own code failed on it.
@@ -40,7 +45,10 @@ pub(crate) enum Settle {
     /// nobody could run it at most once.
     GiveBack,
     /// A copy waits in the broker for its time, confirmed; then ack.
-    Park,
+    Park {
+        /// Milliseconds since the Unix epoch.
+        not_before: u64,
+    },
     /// Nothing: the broker has taken it away already.
     Leave,
 }
@@ -51,10 +59,11 @@ pub(crate) fn settle(happened: Happened, reply_to: bool) -> (Reply, Settle) {
         (Happened::Outcome | Happened::Undecodable | Happened::Panicked, true) => (Reply::Send, Settle::Ack),
         (Happened::Outcome, false) | (Happened::Continued, _) => (Reply::Nothing, Settle::Ack),
         (Happened::Undecodable, false) => (Reply::Nothing, Settle::DeadLetter("invalid")),
+        (Happened::Unserved, _) => (Reply::Nothing, Settle::DeadLetter("unserved")),
         (Happened::Panicked, false) => (Reply::Nothing, Settle::DeadLetter("panic")),
         (Happened::Unanswerable, _) => (Reply::Nothing, Settle::DeadLetter("unanswerable")),
         (Happened::NotStarted, _) => (Reply::Nothing, Settle::GiveBack),
-        (Happened::TooEarly, _) => (Reply::Nothing, Settle::Park),
+        (Happened::TooEarly { not_before }, _) => (Reply::Nothing, Settle::Park { not_before }),
         (Happened::Lost, _) => (Reply::Nothing, Settle::Leave),
     }
 }
@@ -71,14 +80,16 @@ mod tests {
             (H::Outcome, false, Reply::Nothing, Settle::Ack),
             (H::Undecodable, true, Reply::Send, Settle::Ack),
             (H::Undecodable, false, Reply::Nothing, Settle::DeadLetter("invalid")),
+            (H::Unserved, true, Reply::Nothing, Settle::DeadLetter("unserved")),
+            (H::Unserved, false, Reply::Nothing, Settle::DeadLetter("unserved")),
             (H::Panicked, true, Reply::Send, Settle::Ack),
             (H::Panicked, false, Reply::Nothing, Settle::DeadLetter("panic")),
             (H::Unanswerable, true, Reply::Nothing, Settle::DeadLetter("unanswerable")),
             (H::Unanswerable, false, Reply::Nothing, Settle::DeadLetter("unanswerable")),
             (H::NotStarted, true, Reply::Nothing, Settle::GiveBack),
             (H::NotStarted, false, Reply::Nothing, Settle::GiveBack),
-            (H::TooEarly, true, Reply::Nothing, Settle::Park),
-            (H::TooEarly, false, Reply::Nothing, Settle::Park),
+            (H::TooEarly { not_before: 7 }, true, Reply::Nothing, Settle::Park { not_before: 7 }),
+            (H::TooEarly { not_before: 7 }, false, Reply::Nothing, Settle::Park { not_before: 7 }),
             (H::Continued, true, Reply::Nothing, Settle::Ack),
             (H::Continued, false, Reply::Nothing, Settle::Ack),
             (H::Lost, true, Reply::Nothing, Settle::Leave),

@@ -4,8 +4,23 @@
 
 mod harness;
 
+mod amqp;
 mod brokers;
 mod cli;
 mod commands;
+mod dashboards;
+mod demo;
 mod fixtures;
+mod floors;
+mod journey;
+mod mqtt_agent;
+mod mqtt_ends;
+mod mqtt_limits;
+mod mqtt_peer;
+mod mqtt_session;
+mod mqtt_transport;
+mod mqtt_web_server;
+mod packaging;
 mod proxy;
+mod readme;
+mod simulate;

@@ -123,7 +123,7 @@ impl Program {
 }
 
 /// The last lines of a file; empty where it cannot be read.
-fn tail(file: &Path) -> String {
+pub(super) fn tail(file: &Path) -> String {
     const LINES: usize = 25;
     let text = std::fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();

@@ -14,15 +14,15 @@ fn with(name: &str, keys: &str) -> Result<Profile, Vec<Problem>> {
     Profile::compile(name, &table)
 }
 
-fn profile(name: &str) -> Profile {
+pub(super) fn profile(name: &str) -> Profile {
     with(name, "").unwrap()
 }
 
-fn compile(keys: &str) -> Result<Profile, Vec<Problem>> {
+pub(super) fn compile(keys: &str) -> Result<Profile, Vec<Problem>> {
     Profile::compile("mine", &keys.parse().unwrap())
 }
 
-fn call<'a>(device: &'a str, command: &'a str, payload: &'a Payload) -> Call<'a> {
+pub(super) fn call<'a>(device: &'a str, command: &'a str, payload: &'a Payload) -> Call<'a> {
     Call { device, command, payload, inbox: "in", attempt: 7, job_id: "job-1", expires_at: Some(1_795_341_605_000) }
 }
 

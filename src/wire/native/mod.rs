@@ -19,6 +19,7 @@ mod tests;
 mod value;
 
 pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
+pub use moment::parked;
 pub use producer::encode;
 pub use result::{Origin, Timing, result};
 pub use summary::{FAILED_LISTED, Summary, SummaryStatus, summary};

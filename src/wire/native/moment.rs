@@ -5,6 +5,9 @@ use crate::envelope::{Envelope, Value};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
+/// Where a job that waited in the broker says when it expires: milliseconds since the Unix epoch.
+const EXPIRES_AT: &str = "x-switchboard-expires-at";
+
 const RIGHT: &str = "RFC 3339 with its offset, like \"2026-11-22T10:00:05Z\",";
 
 /// An RFC 3339 instant in any offset, as milliseconds since the Unix epoch; one before the epoch is the epoch.
@@ -42,11 +45,25 @@ pub(super) fn made_at(envelope: &Envelope) -> Option<u64> {
     }
 }
 
+/// A copy of a job that is to wait in the broker: its time to live becomes a header, or the broker would end the wait
+/// with it.
+pub fn parked(envelope: &Envelope) -> Envelope {
+    let mut copy = envelope.clone();
+    if let Ok(Some(at)) = time_to_live_ends(envelope) {
+        copy.headers.set(EXPIRES_AT, Value::Int(i64::try_from(at).unwrap_or(i64::MAX)));
+    }
+    copy.expiration = None;
+    copy
+}
+
 /// When the message's own time to live ends, in milliseconds since the Unix epoch.
 ///
 /// A message that does not say when it was made has no such instant here: until it was delivered the broker has counted
 /// for it, and nobody knows how far.
 pub(super) fn time_to_live_ends(envelope: &Envelope) -> Result<Option<u64>, String> {
+    if let Some(Value::Int(at)) = envelope.headers.get(EXPIRES_AT) {
+        return Ok(u64::try_from(*at).ok());
+    }
     let Some(text) = envelope.expiration.as_deref().filter(|text| !text.is_empty()) else { return Ok(None) };
     let ttl_ms: u64 = text.parse().map_err(|_| {
         let shown = crate::excerpt::Excerpt(text);

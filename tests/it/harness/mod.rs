@@ -9,6 +9,8 @@ pub(crate) mod eventually;
 pub(crate) mod mosquitto;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
+pub(crate) mod scripted;
+pub(crate) mod source;
 pub(crate) mod worker;
 
 /// A name that no other test uses, for queues on the node that all of them share.

@@ -1,7 +1,5 @@
 //! The real program as a child process: started with flags, ended by signals, its log shown when a test fails.
 
-#![expect(dead_code, reason = "the tests of the worker come with the worker")]
-
 use super::eventually::{eventually, found};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};

@@ -1,0 +1,58 @@
+# Everything a developer does here by name. `make` alone says what there is; CI runs `make check` and nothing else.
+
+CARGO ?= cargo
+DOCKER ?= docker
+COMPOSE := $(DOCKER) compose -f docker/compose.yml
+IMAGE ?= switchboard
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: setup
+setup: ## Install what a fresh machine lacks (RabbitMQ, mosquitto)
+	@scripts/setup
+
+.PHONY: build
+build: setup ## Build the release binary, target/release/switchboard
+	$(CARGO) build --release --locked
+
+.PHONY: demo
+demo: build ## Private brokers, a fleet, two workers, a stream of jobs, and what came of them
+	target/release/switchboard demo
+
+.PHONY: test
+test: setup ## Run every test, on brokers of its own
+	$(CARGO) test --locked --all-targets
+	$(CARGO) test --locked --doc
+
+.PHONY: lint
+lint: ## Formatting and clippy, no warning allowed
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+.PHONY: doc
+# With private items, since it is read by those who work on them: a link from a public page to a private one resolves here.
+doc: ## Build the documentation, no warning allowed
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --no-deps --document-private-items
+
+.PHONY: check
+check: lint doc test ## All that CI runs: lint, doc, test
+
+.PHONY: bench
+bench: setup ## Run the benchmarks
+	$(CARGO) bench --locked
+
+.PHONY: image
+image: ## Build the container image
+	$(DOCKER) build -f docker/Dockerfile -t $(IMAGE) .
+
+.PHONY: up
+up: ## Start brokers, two workers, Prometheus and Grafana in Docker
+	$(COMPOSE) up -d --build --wait
+
+.PHONY: down
+down: ## Stop what `make up` started
+	$(COMPOSE) down

@@ -1,0 +1,349 @@
+//! What stands between the socket and lapin: a producer's message may not be able to end the connection, or the process.
+//!
+//! RabbitMQ hands on what lapin's parser cannot take. Tables nested some thousand levels deep fit into one frame and overflow
+//! the stack of lapin's thread, which aborts the process; a property or header name that is not UTF-8 is a parse error, which
+//! ends the connection. Either comes again with the redelivery. So both are mended here, in place, length kept: a list or table
+//! beyond [`MAX_DEPTH`] becomes a byte array, and each stray byte of a name a question mark.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::io::{AsyncRead, AsyncWrite};
+
+use super::properties::MAX_DEPTH;
+
+/// Bytes read at a time.
+const CHUNK: usize = 32 * 1024;
+/// Frames of methods and properties up to this size are looked into: eight times what RabbitMQ sends unless told otherwise.
+const LARGEST: usize = 1024 * 1024;
+/// Type octet, channel and size come before the payload of a frame.
+const PREFIX: usize = 7;
+/// And one octet after it.
+const FRAMING: usize = PREFIX + 1;
+
+/// A stream whose incoming frames are mended.
+pub(super) struct Screened<S> {
+    inner: S,
+    mended: Mended,
+}
+
+/// Bytes on their way: `..taken` handed over, `..ready` mended, `..filled` received.
+struct Mended {
+    bytes: Vec<u8>,
+    taken: usize,
+    ready: usize,
+    filled: usize,
+    /// What is left of a frame that passes without a look.
+    passing: usize,
+    /// The peer does not speak AMQP frames; lapin shall say so.
+    foreign: bool,
+}
+
+impl<S> Screened<S> {
+    pub(super) fn new(inner: S) -> Self {
+        let bytes = vec![0; CHUNK];
+        Self { inner, mended: Mended { bytes, taken: 0, ready: 0, filled: 0, passing: 0, foreign: false } }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Screened<S> {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+        let Self { inner, mended } = self.get_mut();
+        loop {
+            if let Some(count) = mended.hand_over(to) {
+                return Poll::Ready(Ok(count));
+            }
+            match Pin::new(&mut *inner).poll_read(context, mended.room()) {
+                Poll::Ready(Ok(0)) if mended.filled == 0 => return Poll::Ready(Ok(0)),
+                // The end, in the middle of a frame.
+                Poll::Ready(Ok(0)) => mended.ready = mended.filled,
+                Poll::Ready(Ok(count)) => mended.received(count),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Screened<S> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_close(context)
+    }
+}
+
+impl Mended {
+    fn hand_over(&mut self, to: &mut [u8]) -> Option<usize> {
+        let count = to.len().min(self.ready - self.taken);
+        to[..count].copy_from_slice(&self.bytes[self.taken..self.taken + count]);
+        self.taken += count;
+        (count > 0 || to.is_empty()).then_some(count)
+    }
+
+    /// Where to receive: after what waits for the rest of its frame, which moves to the front.
+    fn room(&mut self) -> &mut [u8] {
+        self.bytes.copy_within(self.ready..self.filled, 0);
+        self.filled -= self.ready;
+        (self.taken, self.ready) = (0, 0);
+        if self.filled == self.bytes.len() {
+            self.bytes.resize(self.filled + CHUNK, 0);
+        }
+        &mut self.bytes[self.filled..]
+    }
+
+    fn received(&mut self, count: usize) {
+        self.filled += count;
+        while self.ready < self.filled {
+            let waiting = self.filled - self.ready;
+            if self.foreign || self.passing > 0 {
+                let count = if self.foreign { waiting } else { waiting.min(self.passing) };
+                self.passing -= count.min(self.passing);
+                self.ready += count;
+                continue;
+            }
+            let Some(&[kind, _, _, a, b, c, d]) = self.bytes[self.ready..self.filled].first_chunk::<PREFIX>() else {
+                return;
+            };
+            let payload = u32::from_be_bytes([a, b, c, d]) as usize;
+            match kind {
+                1 | 2 if payload <= LARGEST => {
+                    if waiting < payload + FRAMING {
+                        return;
+                    }
+                    let start = self.ready + PREFIX;
+                    mend(kind, &mut self.bytes[start..start + payload]);
+                    self.ready += payload + FRAMING;
+                }
+                1 | 2 | 3 | 8 => self.passing = payload + FRAMING,
+                _ => self.foreign = true,
+            }
+        }
+    }
+}
+
+/// Mends the payload of a method frame or of a content header. One that cannot be read is left to lapin, and to its verdict.
+fn mend(kind: u8, payload: &mut [u8]) {
+    let mut walk = Walk { bytes: payload, at: 0 };
+    let _ = if kind == 2 { walk.content_header() } else { walk.method() };
+}
+
+/// A way through the fields of a payload; `None` is the end of it.
+struct Walk<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Walk<'_> {
+    /// AMQP 0-9-1, 4.2.6.1 and the properties of class `basic` in the order of their flags.
+    fn content_header(&mut self) -> Option<()> {
+        self.skip(12)?;
+        let flags = u16::from_be_bytes(self.take()?);
+        for bit in (2..16).rev().filter(|bit| flags & (1 << bit) != 0) {
+            match bit {
+                13 => self.table(0)?,
+                12 | 11 => self.skip(1)?,
+                6 => self.skip(8)?,
+                _ => self.name()?,
+            }
+        }
+        Some(())
+    }
+
+    /// Of the methods that carry a producer's words: `basic.deliver` and `basic.return`.
+    fn method(&mut self) -> Option<()> {
+        match self.take::<4>()? {
+            [0, 60, 0, 60] => {
+                self.name()?;
+                self.skip(9)?;
+            }
+            [0, 60, 0, 50] => {
+                self.skip(2)?;
+                self.name()?;
+            }
+            _ => return None,
+        }
+        self.name()?;
+        self.name()
+    }
+
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let found = *self.bytes.get(self.at..)?.first_chunk::<N>()?;
+        self.at += N;
+        Some(found)
+    }
+
+    fn skip(&mut self, count: usize) -> Option<()> {
+        self.at = self.at.checked_add(count).filter(|at| *at <= self.bytes.len())?;
+        Some(())
+    }
+
+    fn skip_counted(&mut self) -> Option<()> {
+        let length = u32::from_be_bytes(self.take()?);
+        self.skip(length as usize)
+    }
+
+    /// A text with a length octet.
+    fn name(&mut self) -> Option<()> {
+        let [length] = self.take()?;
+        let start = self.at;
+        self.skip(length.into())?;
+        make_utf8(&mut self.bytes[start..self.at]);
+        Some(())
+    }
+
+    fn table(&mut self, depth: usize) -> Option<()> {
+        let end = u32::from_be_bytes(self.take()?) as usize + self.at;
+        while self.at < end {
+            self.name()?;
+            self.value(depth)?;
+        }
+        Some(())
+    }
+
+    fn value(&mut self, depth: usize) -> Option<()> {
+        let kind_at = self.at;
+        match self.take()? {
+            [b'A' | b'F'] if depth >= MAX_DEPTH => {
+                self.bytes[kind_at] = b'x';
+                self.skip_counted()
+            }
+            [b'F'] => self.table(depth + 1),
+            [b'A'] => {
+                let end = u32::from_be_bytes(self.take()?) as usize + self.at;
+                while self.at < end {
+                    self.value(depth + 1)?;
+                }
+                Some(())
+            }
+            [b'S' | b'x'] => self.skip_counted(),
+            [b't' | b'b' | b'B'] => self.skip(1),
+            [b's' | b'U' | b'u'] => self.skip(2),
+            [b'I' | b'i' | b'f'] => self.skip(4),
+            [b'D'] => self.skip(5),
+            [b'L' | b'l' | b'd' | b'T'] => self.skip(8),
+            [b'V'] => Some(()),
+            _ => None,
+        }
+    }
+}
+
+fn make_utf8(mut text: &mut [u8]) {
+    while let Err(error) = std::str::from_utf8(text) {
+        let stray = error.valid_up_to();
+        let end = error.error_len().map_or(text.len(), |length| stray + length);
+        text[stray..end].fill(b'?');
+        text = &mut text[end..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::io::{AsyncReadExt, Cursor};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
+        let length = (payload.len() as u32).to_be_bytes();
+        [&[kind, 0, 1][..], &length[..], payload, &[0xce]].concat()
+    }
+
+    fn counted(bytes: &[u8]) -> Vec<u8> {
+        [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat()
+    }
+
+    fn header(flags: u16, properties: &[u8]) -> Vec<u8> {
+        let fixed = [&[0, 60, 0, 0][..], &7u64.to_be_bytes(), &flags.to_be_bytes()].concat();
+        frame(2, &[&fixed[..], properties].concat())
+    }
+
+    fn nested(levels: usize) -> Vec<u8> {
+        let value = (0..levels).fold(b"V".to_vec(), |inner, _| [&b"A"[..], &counted(&inner)].concat());
+        header(1 << 13, &counted(&[&b"\x01h"[..], &value].concat()))
+    }
+
+    /// Everything that comes out, read in pieces of this size.
+    fn through(bytes: &[u8], piece: usize) -> Vec<u8> {
+        let mut screened = Screened::new(Pieces(Cursor::new(bytes.to_vec()), piece));
+        let mut out = Vec::new();
+        futures_executor(screened.read_to_end(&mut out)).unwrap();
+        out
+    }
+
+    fn futures_executor<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    }
+
+    struct Pieces(Cursor<Vec<u8>>, usize);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+            let length = to.len().min(self.1);
+            Pin::new(&mut self.0).poll_read(cx, &mut to[..length])
+        }
+    }
+
+    #[test]
+    fn a_nest_keeps_its_length_and_its_first_levels() {
+        assert_eq!(through(&nested(MAX_DEPTH), 1000), nested(MAX_DEPTH), "what is allowed passes as it is");
+        for levels in [MAX_DEPTH + 1, 26_000] {
+            let (sent, mended) = (nested(levels), through(&nested(levels), 1000));
+            assert_eq!(mended.len(), sent.len());
+            let changed: Vec<_> = (0..sent.len()).filter(|at| sent[*at] != mended[*at]).collect();
+            assert_eq!(changed.len(), 1);
+            assert_eq!((sent[changed[0]], mended[changed[0]]), (b'A', b'x'));
+        }
+    }
+
+    #[test]
+    fn stray_bytes_of_names_become_question_marks_and_nothing_else_does() {
+        let correlation = |id: &[u8]| header(1 << 10, &[&[id.len() as u8][..], id].concat());
+        assert_eq!(through(&correlation(b"a\xff\xfeb\xc3"), 9), correlation(b"a??b?"));
+        assert_eq!(through(&correlation("Größe".as_bytes()), 9), correlation("Größe".as_bytes()));
+        let table =
+            |name: &[u8]| header(1 << 13, &counted(&[&[name.len() as u8][..], name, b"S", &counted(b"\xff")].concat()));
+        assert_eq!(through(&table(b"\xff"), 1000), table(b"?"), "a value may be anything");
+        let deliver =
+            |key: &[u8]| frame(1, &[&[0, 60, 0, 60, 1, b't'][..], &[0; 9], &[0, key.len() as u8], key].concat());
+        assert_eq!(through(&deliver(b"k\x80"), 1000), deliver(b"k?"));
+    }
+
+    #[test]
+    fn bodies_foreign_speech_and_half_frames_pass_as_they_are() {
+        let body = frame(3, &[0xff; 100_000]);
+        assert_eq!(through(&body, 70_000), body);
+        let foreign = b"HTTP/1.1 400 Bad Request\r\n\r\n";
+        assert_eq!(through(foreign, 5), foreign);
+        assert_eq!(through(&nested(10)[..40], 1000), nested(10)[..40]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_out_as_many_and_however_they_are_cut(
+            payloads in prop::collection::vec((1..4u8, prop::collection::vec(any::<u8>(), 0..80)), 0..12),
+            pieces in (1..300usize, 1..300usize),
+        ) {
+            let sent: Vec<u8> = payloads.iter().flat_map(|(kind, payload)| frame(*kind, payload)).collect();
+            let mended = through(&sent, pieces.0);
+            prop_assert_eq!(mended.len(), sent.len());
+            prop_assert_eq!(&mended, &through(&sent, pieces.1));
+            prop_assert_eq!(&mended, &through(&mended, 64), "mended once is mended");
+        }
+    }
+}
