@@ -65,6 +65,9 @@ pub(crate) struct Shared {
 impl Shared {
     /// Waits while nothing is to be settled: a moment, when the worker stops.
     pub(crate) async fn quiet(&self) {
+        if *self.settles.borrow() {
+            return;
+        }
         // Its sender lives as long as this.
         let _ = self.settles.subscribe().wait_for(|settles| *settles).await;
     }
