@@ -13,10 +13,11 @@ mod verdict;
 
 pub use command::{Command, CommandFuture, Many};
 pub use exchange::LateHandler;
+pub(crate) use exchange::Permit;
 
-use crate::job::{Guarantee, Mode, Payload};
+use crate::job::{Guarantee, Payload};
 use crate::metrics::metrics;
-use crate::mqtt::{Agent, Permit};
+use crate::mqtt::Agent;
 use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::profile::{Call, Profile};
 use answers::{AnswerFilters, Answers};
@@ -264,11 +265,6 @@ impl Inner {
     }
 }
 
-/// The status of a one-way command that the broker took, and of an answered one.
-fn is_request(mode: Mode) -> bool {
-    mode == Mode::Request
-}
-
 /// A command that its profile cannot carry.
 pub(crate) fn invalid(failure: Failure) -> Outcome {
     Outcome::not_sent(Status::Invalid, failure)
@@ -283,12 +279,5 @@ fn exchange_for(command: &Command, guarantee: Guarantee, awaits_answer: bool) ->
         ends_with_link: guarantee == Guarantee::AtLeastOnce,
         permit: command.permit.clone(),
         subscriptions: Vec::new(),
-    }
-}
-
-/// A permit that a closure gives.
-impl<F: Fn() -> bool + Send + Sync> Permit for F {
-    fn granted(&self) -> bool {
-        self()
     }
 }
