@@ -82,12 +82,14 @@ mod tests {
 
     #[test]
     fn a_report_names_every_status_every_worker_and_every_stage() {
-        let mut ledger = Ledger::default();
-        ledger.kinds = [5, 1, 0, 0, 0, 1];
-        ledger.jobs = [5, 0, 1, 0, 0, 0, 0, 0];
-        ledger.workers = [("switchboard-a-very-long-name".to_owned(), 6)].into();
-        ledger.dead = [("invalid".to_owned(), 1)].into();
-        ledger.times = [vec![1.0], vec![0.04], vec![20.0], vec![1234.5]];
+        let ledger = Ledger {
+            kinds: [5, 1, 0, 0, 0, 1],
+            jobs: [5, 0, 1, 0, 0, 0, 0, 0],
+            workers: [("switchboard-a-very-long-name".to_owned(), 6)].into(),
+            dead: [("invalid".to_owned(), 1)].into(),
+            times: [vec![1.0], vec![0.04], vec![20.0], vec![1234.5]],
+            ..Ledger::default()
+        };
         let text = report(&ledger, &Counts::default());
         for line in [
             "7 jobs: 5 requests, 1 one-way, 0 to devices that are not there",
@@ -100,7 +102,7 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
-        ledger.surprises = vec!["a surprise".to_owned()];
-        assert!(report(&ledger, &Counts::default()).ends_with("not all of them as they should be:\n  - a surprise\n"));
+        let wrong = Ledger { surprises: vec!["a surprise".to_owned()], ..ledger };
+        assert!(report(&wrong, &Counts::default()).ends_with("not all of them as they should be:\n  - a surprise\n"));
     }
 }
