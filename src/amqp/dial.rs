@@ -67,13 +67,14 @@ pub(super) async fn dial(options: &Options, role: &str) -> Result<(lapin::Connec
     let deadline = Instant::now() + options.connect_timeout;
     let too_late = |address: String| Error::ConnectTimeout { address, seconds: options.connect_timeout.as_secs_f64() };
 
+    let frame_max = uri.query.frame_max.unwrap_or(FRAME_MAX);
     let cut = Cut::new();
     let switch = cut.0.clone();
     let open = async move |uri: AMQPUri, _: async_rs::Runtime<Kit>| {
         timeout_at(deadline, open_stream(&uri, connector.clone(), &switch))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map(|stream| AsyncTcpStream::Plain(Screened::new(stream)))
+            .map(|stream| AsyncTcpStream::Plain(Screened::new(stream, frame_max)))
             .map_err(lapin::Error::from)
     };
     let name = format!("{} {role}", options.connection_name);
@@ -125,8 +126,8 @@ async fn tls_connector(uri: &AMQPUri, options: &Options) -> Result<Option<Rustls
 }
 
 /// The client keeps 32 frames of buffer in each direction and touches them all: with RabbitMQ's 128 KiB that is 8 MiB a
-/// connection. Larger messages take several frames.
-const FRAME_MAX: u32 = 32 * 1024;
+/// connection. Larger messages take several frames; larger headers, which cannot, are left out on arrival and refused on sending.
+pub(super) const FRAME_MAX: u32 = 32 * 1024;
 
 /// Reads the URL; the error never repeats it, since it holds the password.
 pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
