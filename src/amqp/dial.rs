@@ -67,7 +67,8 @@ pub(super) async fn dial(options: &Options, role: &str) -> Result<(lapin::Connec
     let deadline = Instant::now() + options.connect_timeout;
     let too_late = |address: String| Error::ConnectTimeout { address, seconds: options.connect_timeout.as_secs_f64() };
 
-    let frame_max = uri.query.frame_max.unwrap_or(FRAME_MAX);
+    // Without a wish of ours the broker's own bound counts, and it sends nothing beyond that.
+    let frame_max = uri.query.frame_max.unwrap_or(0);
     let cut = Cut::new();
     let switch = cut.0.clone();
     let open = async move |uri: AMQPUri, _: async_rs::Runtime<Kit>| {
@@ -125,10 +126,6 @@ async fn tls_connector(uri: &AMQPUri, options: &Options) -> Result<Option<Rustls
     Ok(Some(RustlsConnector::from(config)))
 }
 
-/// The client keeps 32 frames of buffer in each direction and touches them all: with RabbitMQ's 128 KiB that is 8 MiB a
-/// connection. Larger messages take several frames; larger headers, which cannot, are left out on arrival and refused on sending.
-pub(super) const FRAME_MAX: u32 = 32 * 1024;
-
 /// Reads the URL; the error never repeats it, since it holds the password.
 pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
     let mut uri: AMQPUri = url.parse().map_err(|problem: String| match problem.contains(url) {
@@ -141,7 +138,6 @@ pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
     }
     let seconds = u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
     uri.query.heartbeat.get_or_insert(seconds);
-    uri.query.frame_max.get_or_insert(FRAME_MAX);
     Ok(uri)
 }
 

@@ -11,7 +11,6 @@ use futures_util::Stream;
 use futures_util::io::{AsyncRead, AsyncWrite};
 use lapin::tcp::AsyncTcpStream;
 
-use super::dial::FRAME_MAX;
 use super::screen::Screened;
 
 /// The stream of the kit below it.
@@ -72,6 +71,6 @@ impl Reactor for Kit {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(address);
-        async { Ok(Screened::new(AsyncTcpStream::Plain(connecting.await?), FRAME_MAX)) }
+        async { Ok(Screened::new(AsyncTcpStream::Plain(connecting.await?), 0)) }
     }
 }

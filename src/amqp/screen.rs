@@ -5,8 +5,9 @@
 //! ends the connection. Either comes again with the redelivery. So both are mended here, in place, length kept: a list or table
 //! beyond [`MAX_DEPTH`] becomes a byte array, and each stray byte of a name a question mark.
 //!
-//! A third thing ends the connection: a producer that agreed with the broker on larger frames than we did may send headers
-//! that fit its frames and not ours, and the broker does not cut them. They are left out, and [`HEADERS_DROPPED`] says so.
+//! A third thing ends the connection: where the URL asks for smaller frames (`frame_max`), a producer with larger ones may
+//! send headers that fit its frames and not ours, and the broker does not cut them. They are left out, and
+//! [`HEADERS_DROPPED`] says so.
 
 use std::io;
 use std::pin::Pin;

@@ -109,7 +109,7 @@ async fn mqtt(config: &Config, findings: &mut Findings) {
     }
     answers(config, &agent, findings).await;
     if let Some(profile) = config.profiles.get(MEASURED) {
-        round_trip(&agent, profile, findings).await;
+        round_trip(config, &agent, profile, findings).await;
     }
     agent.close().await;
 }
@@ -135,8 +135,12 @@ async fn answers(config: &Config, agent: &Agent, findings: &mut Findings) {
     }
 }
 
-async fn round_trip(agent: &Agent, profile: &Profile, findings: &mut Findings) {
-    match round_trip::measure(agent, profile).await {
+async fn round_trip(config: &Config, agent: &Agent, profile: &Profile, findings: &mut Findings) {
+    let measured = match app::mqtt_options(&config.mqtt) {
+        Ok(device) => round_trip::measure(agent, device, profile).await,
+        Err(error) => Err(error),
+    };
+    match measured {
         Ok(Some(RoundTrip { median, delayed })) => {
             let ms = median.as_secs_f64() * 1000.0;
             match delayed {

@@ -4,9 +4,9 @@ use super::command::Command;
 use super::exchange::{Exchange, LateHandler};
 use super::lanes::{Slot, Turn};
 use super::verdict::{Circumstances, Verdict, expired, link_lost, verdict};
-use super::{Begun, Dialect, Inner, NotStarted, exchange_for, invalid, is_request};
+use super::{Begun, Dialect, Inner, NotStarted, exchange_for, invalid};
 use crate::deadline::{Now, earlier};
-use crate::job::Guarantee;
+use crate::job::{Guarantee, Mode};
 use crate::metrics::{Stage, metrics};
 use crate::mqtt::{Class, Error, Notify, Properties, Publication, Qos, Watcher};
 use crate::outcome::{Failure, Outcome, Status};
@@ -146,7 +146,7 @@ async fn attempts(
                 return Ok(timed(outcome));
             }
             Verdict::GivenUp(outcome) => {
-                if is_request(command.mode)
+                if command.mode == Mode::Request
                     && let Some(handler) = late()
                 {
                     let grace = dialect.profile.late_grace().unwrap_or(inner.options.late_grace);
@@ -191,7 +191,7 @@ async fn prepare(
     let outcome = |outcome: Outcome| Unready::Outcome(Box::new(outcome));
     let rendered = dialect.profile.render(&inner.call(command, key));
     let rendered = rendered.map_err(|problem| outcome(invalid(Failure::new("invalid", problem.message))))?;
-    let awaited = rendered.answer.as_ref().filter(|_| is_request(command.mode));
+    let awaited = rendered.answer.as_ref().filter(|_| command.mode == Mode::Request);
     let mut exchange = exchange_for(command, guarantee, awaited.is_some());
     let Some(answer) = awaited else { return Ok(Prepared { key, exchange, rendered }) };
     if dialect.profile.one_at_a_time() {
@@ -260,7 +260,6 @@ fn publication(
         properties: (properties != Properties::default()).then(|| Box::new(properties)),
         expires,
         not_after,
-        permit: None,
         class: if command.bulk { Class::Bulk } else { Class::Interactive },
         notify: Notify::Watcher(inner.exchanges.clone() as Arc<dyn Watcher>, key),
     }

@@ -1,8 +1,7 @@
 //! A command as its caller writes it, and the futures that run one or many.
 
-use super::{Commander, NotStarted, invalid};
+use super::{Commander, NotStarted, Permit, invalid};
 use crate::job::{Guarantee, Mode, Payload};
-use crate::mqtt::Permit;
 use crate::outcome::{Failure, Outcome, Status};
 use futures_util::stream::{self, Stream, StreamExt};
 use std::future::{Future, IntoFuture};

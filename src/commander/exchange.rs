@@ -1,7 +1,7 @@
 //! The commands under way and how each answer finds its own: a table that is touched from the driver's task and never waits.
 
 use crate::metrics::metrics;
-use crate::mqtt::{Fate, Message, Permit, Progress, Watcher};
+use crate::mqtt::{Fate, Message, Progress, Watcher};
 use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::profile::{Answer, Key, Profile, Reading};
 use crate::topic::TopicName;
@@ -14,6 +14,12 @@ use tokio::sync::oneshot;
 
 /// Takes the answer that came after its command was given up as `timed_out` or `unknown`. Must not block.
 pub type LateHandler = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Whether a command may still cross the point of no return; asked by the task that writes to the socket, last thing.
+pub(crate) trait Permit: Send + Sync {
+    /// Must not block: it runs in the task that serves everybody.
+    fn granted(&self) -> bool;
+}
 
 /// How an attempt ended.
 #[derive(Debug, PartialEq)]

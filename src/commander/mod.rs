@@ -13,11 +13,12 @@ mod verdict;
 
 pub use command::{Command, CommandFuture, Many};
 pub use exchange::LateHandler;
+pub(crate) use exchange::Permit;
 
-use crate::job::{Guarantee, Mode, Payload};
+use crate::job::{Guarantee, Payload};
 use crate::metrics::metrics;
-use crate::mqtt::{Agent, Permit};
-use crate::outcome::{Failure, Outcome, Status};
+use crate::mqtt::Agent;
+use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::profile::{Call, Profile};
 use answers::{AnswerFilters, Answers};
 use exchange::{Exchange, Exchanges};
@@ -193,7 +194,13 @@ impl Commander {
         begun: Begun,
         late: impl FnOnce() -> Option<LateHandler>,
     ) -> Result<Outcome, NotStarted> {
-        attempt::run(&self.inner, begun, late).await
+        let permit = begun.command.permit.clone();
+        let outcome = attempt::run(&self.inner, begun, late).await?;
+        // "No" would be a promise about somebody else: whoever has the job now may be sending it.
+        if outcome.executed == Executed::No && permit.is_some_and(|permit| !permit.granted()) {
+            return Err(NotStarted::Revoked);
+        }
+        Ok(outcome)
     }
 
     /// Proves the answer path of a profile: a message to our own inbox must come back. Returns how long it took.
@@ -258,11 +265,6 @@ impl Inner {
     }
 }
 
-/// The status of a one-way command that the broker took, and of an answered one.
-fn is_request(mode: Mode) -> bool {
-    mode == Mode::Request
-}
-
 /// A command that its profile cannot carry.
 pub(crate) fn invalid(failure: Failure) -> Outcome {
     Outcome::not_sent(Status::Invalid, failure)
@@ -277,12 +279,5 @@ fn exchange_for(command: &Command, guarantee: Guarantee, awaits_answer: bool) ->
         ends_with_link: guarantee == Guarantee::AtLeastOnce,
         permit: command.permit.clone(),
         subscriptions: Vec::new(),
-    }
-}
-
-/// A permit that a closure gives.
-impl<F: Fn() -> bool + Send + Sync> Permit for F {
-    fn granted(&self) -> bool {
-        self()
     }
 }

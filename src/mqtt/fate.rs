@@ -61,12 +61,6 @@ impl fmt::Display for NotSent {
     }
 }
 
-/// Whether a publish may still cross the point of no return; asked by the task that writes to the socket, last thing.
-pub(crate) trait Permit: Send + Sync {
-    /// Must not block: it runs in the task that serves everybody.
-    fn granted(&self) -> bool;
-}
-
 /// What a publish goes through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Progress {

@@ -259,7 +259,6 @@ fn publication(payload: Bytes, properties: Option<Properties>) -> Publication {
         properties: properties.map(Box::new),
         expires: None,
         not_after: None,
-        permit: None,
         class: Class::Interactive,
         notify: Notify::Once(oneshot::channel().0),
     }

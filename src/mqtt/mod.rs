@@ -53,7 +53,7 @@ pub use request::Request;
 pub use router::Router;
 pub use subscription::Subscription;
 
-pub(crate) use fate::{Notify, Permit, Progress, Watcher};
+pub(crate) use fate::{Notify, Progress, Watcher};
 pub(crate) use publication::{Class, Publication};
 pub(crate) use reader::Sink;
 pub(crate) use subscription::SinkSubscription;

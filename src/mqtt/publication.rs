@@ -1,10 +1,9 @@
 //! A publish on its way: what is sent, until when, and who hears of it.
 
-use super::fate::{Notify, Permit};
+use super::fate::Notify;
 use super::message::{Properties, Qos};
 use crate::topic::TopicName;
 use bytes::Bytes;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// Which of the two queues before the socket a publish waits in.
@@ -28,7 +27,6 @@ pub(crate) struct Publication {
     pub(crate) expires: Option<Instant>,
     /// Not handed to the socket at or after this.
     pub(crate) not_after: Option<Instant>,
-    pub(crate) permit: Option<Arc<dyn Permit>>,
     pub(crate) class: Class,
     pub(crate) notify: Notify,
 }

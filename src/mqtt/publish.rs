@@ -94,7 +94,6 @@ impl Publish {
             properties: (self.properties != Properties::default()).then(|| Box::new(self.properties)),
             expires: earlier(self.expiry.and_then(|after| now.checked_add(after)), self.until),
             not_after: earlier(self.within.and_then(|after| now.checked_add(after)), self.until),
-            permit: None,
             class: Class::Interactive,
             notify: Notify::Once(notify),
         };

@@ -6,7 +6,7 @@
 //!    ▲                │                                                 │
 //!    └────────────────┴──────────────── on_down ────────────────────────┘
 //! ```
-//! Publishes leave only while `Up`, each checked at that moment against its deadline, its permit and the broker's limits.
+//! Publishes leave only while `Up`, each checked at that moment against its deadline, whether it is still wanted, and the broker's limits.
 
 use super::fate::{Fate, NotSent, Progress, Refusal};
 use super::inflight::Inflight;
@@ -316,7 +316,7 @@ impl Session {
         let size = publication.size_bound();
         let refusal = if publication.not_after.is_some_and(|at| at <= now) {
             Some(Fate::NotSent(NotSent::Expired))
-        } else if publication.notify.is_gone() || publication.permit.as_ref().is_some_and(|permit| !permit.granted()) {
+        } else if publication.notify.is_gone() {
             Some(Fate::NotSent(NotSent::Revoked))
         } else if size > broker.max_packet {
             Some(Fate::NotSent(NotSent::TooLarge { size, limit: broker.max_packet }))

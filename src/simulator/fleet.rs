@@ -234,7 +234,6 @@ impl Fleet {
                 properties: answer.properties.clone(),
                 expires: None,
                 not_after: Some(Instant::now() + SEND_WITHIN),
-                permit: None,
                 class: Class::Interactive,
                 notify: Notify::Watcher(self.tally.clone(), 0),
             };

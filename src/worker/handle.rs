@@ -4,6 +4,7 @@ use super::Shared;
 use super::admission::hold;
 use super::intake::{self, Running, Taken, What};
 use super::many;
+use super::recent::End;
 use super::settlement::{Happened, Reply, Settle, settle};
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
@@ -72,8 +73,8 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
             },
             What::Repeat(reply) => Done::repeated(reply, &taken.origin),
             What::Run { begun, guarantee, running } => run_one(shared, taken, begun, guarantee, running).await,
-            What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk).await {
-                many::Ended::Summary(summary) => {
+            What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk, running).await {
+                many::Ended::Summary(summary, running) => {
                     let result = native::summary(&taken.origin, &summary);
                     Done { status: Some(Status::Succeeded), ..Done::with(Happened::Outcome, result, Some(running)) }
                 }
@@ -135,8 +136,13 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         let certain_no = done
             .status
             .is_some_and(|status| matches!(status, Status::Expired | Status::Undeliverable | Status::Invalid));
-        running.finish(done.result.filter(|_| !certain_no));
+        running.finish(match done.result {
+            None => End::Nothing,
+            Some(reply) if certain_no => End::NotReached(reply),
+            Some(reply) => End::Reached(reply),
+        });
     }
+    shared.quiet().await;
     match end {
         Settle::Ack => delivery.receipt.ack(),
         Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
@@ -198,8 +204,10 @@ impl Done {
                 tracing::info!(job_id, device, command, status, code, "not succeeded: {}", failure.message);
             }
         }
+        // A job that its profile cannot carry is as wrong as one that cannot be read, and nobody must lose it unseen.
+        let happened = if outcome.status == Status::Invalid { Happened::Undecodable } else { Happened::Outcome };
         let detail = outcome.failure.map(|failure| failure.message).unwrap_or_default();
-        Self { status: Some(outcome.status), detail, ..Self::with(Happened::Outcome, result, running) }
+        Self { status: Some(outcome.status), detail, ..Self::with(happened, result, running) }
     }
 
     /// The result's `message_id` is made from the job's id, and here that belongs to another job.
@@ -211,8 +219,7 @@ impl Done {
     }
 
     fn undecodable(taken: &Taken, failure: Failure) -> Self {
-        let outcome = Outcome::not_sent(Status::Invalid, failure);
-        Self { happened: Happened::Undecodable, ..Self::outcome(taken, outcome, None) }
+        Self::outcome(taken, Outcome::not_sent(Status::Invalid, failure), None)
     }
 
     /// The same result to whoever asked again, under their own correlation.

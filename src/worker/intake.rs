@@ -2,13 +2,12 @@
 
 use super::Shared;
 use super::admission::{Admission, admit};
-use super::recent::{Recall, Reply};
+use super::recent::{End, Recall, Reply};
 use crate::amqp::{Delivery, Hold};
-use crate::commander::{Begun, Command};
+use crate::commander::{Begun, Command, Permit};
 use crate::deadline::Now;
 use crate::job::{Bulk, Guarantee, Job, Mode, Targets};
 use crate::metrics::{Stage, metrics};
-use crate::mqtt::Permit;
 use crate::outcome::{Failure, Outcome, Status};
 use crate::wire::native::{self, Origin};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -122,6 +121,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
     let recall = shared.recent.lock().unwrap_or_else(PoisonError::into_inner).begin(
         &job.id,
         digest(delivery),
+        delivery.redelivered,
         now.instant,
         limits,
     );
@@ -190,27 +190,22 @@ fn digest(delivery: &Delivery) -> u64 {
 }
 
 impl Running {
-    /// Remembers the reply for repetitions of the job; `None` where nothing happened to the device, so that it may be run.
-    pub(crate) fn finish(mut self, reply: Option<Reply>) {
+    /// Remembers what came of the job, for its repetitions.
+    pub(crate) fn finish(mut self, end: End) {
         self.done = true;
-        self.end(reply);
+        self.end(end);
     }
 
-    fn end(&self, reply: Option<Reply>) {
+    fn end(&self, end: End) {
         let limits = &self.shared.options.recent;
-        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(
-            &self.id,
-            reply,
-            Instant::now(),
-            limits,
-        );
+        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(&self.id, end, Instant::now(), limits);
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.done {
-            self.end(None);
+            self.end(End::Nothing);
         }
     }
 }

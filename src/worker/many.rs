@@ -1,6 +1,6 @@
 //! A bulk job on this worker: results as they come, a summary at the end, the rest handed on when the worker stops.
 
-use super::intake::{Taken, command};
+use super::intake::{Running, Taken, command};
 use super::{Shared, handle};
 use crate::bulk::{self, Order, Report, Tally};
 use crate::commander::LateHandler;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// What came of the delivery of a bulk.
 pub(super) enum Ended {
     /// Every device has its outcome.
-    Summary(Summary),
+    Summary(Summary, Running),
     /// What is left is a message of its own.
     Continued,
     /// It is no longer ours.
@@ -24,7 +24,7 @@ pub(super) enum Ended {
 /// The header in which the rest of a bulk carries the tally of what is done.
 const TALLY: &str = "x-switchboard-tally";
 
-pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bulk) -> Ended {
+pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bulk, running: Running) -> Ended {
     let now = Now::read();
     let before = taken.delivery.envelope.headers.text(TALLY).and_then(|text| serde_json::from_str(text).ok());
     let tally = before.unwrap_or_else(|| Tally::new(bulk.targets.len(), now.unix_ms));
@@ -47,12 +47,16 @@ pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bul
         () = hard.cancelled() => bulk::Ended::Lost,
     };
     match ended {
-        bulk::Ended::Finished(tally) => Ended::Summary(tally.summary(Now::read().unix_ms)),
+        bulk::Ended::Finished(tally) => Ended::Summary(tally.summary(Now::read().unix_ms), running),
         bulk::Ended::Lost => Ended::Lost,
-        bulk::Ended::Interrupted(tally, rest) => match hand_on(shared, taken, job, rules, &tally, rest).await {
-            true => Ended::Continued,
-            false => Ended::Lost,
-        },
+        bulk::Ended::Interrupted(tally, rest) => {
+            // Before the rest is in the queue: it has the same id and another body, and may come back to this very worker.
+            drop(running);
+            match hand_on(shared, taken, job, rules, &tally, rest).await {
+                true => Ended::Continued,
+                false => Ended::Lost,
+            }
+        }
     }
 }
 

@@ -22,8 +22,8 @@ use outbox::Outbox;
 use recent::Recent;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::sleep;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{sleep, timeout};
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -58,6 +58,19 @@ pub(crate) struct Shared {
     pub(crate) outbox: Outbox,
     pub(crate) recent: Mutex<Recent>,
     pub(crate) shutdown: Shutdown,
+    /// Whether deliveries are settled: not while the broker is told to give no more.
+    settles: watch::Sender<bool>,
+}
+
+impl Shared {
+    /// Waits while nothing is to be settled: a moment, when the worker stops.
+    pub(crate) async fn quiet(&self) {
+        if *self.settles.borrow() {
+            return;
+        }
+        // Its sender lives as long as this.
+        let _ = self.settles.subscribe().wait_for(|settles| *settles).await;
+    }
 }
 
 /// A worker over its connections.
@@ -78,7 +91,8 @@ impl Worker {
         shutdown: Shutdown,
     ) -> Self {
         let outbox = Outbox::start(publisher, channels, options.dead_letter_queue.clone(), options.late_queue);
-        let shared = Shared { options, commander, outbox, recent: Mutex::default(), shutdown };
+        let settles = watch::Sender::new(true);
+        let shared = Shared { options, commander, outbox, recent: Mutex::default(), shutdown, settles };
         Self { shared: Arc::new(shared), consumer, deliveries }
     }
 
@@ -117,16 +131,33 @@ impl Worker {
                 drop(slot);
             });
         }
-        // Everything that is still in the consumer's hands was not begun.
+        // What the broker gives out for an ack that overtakes the cancel never arrives, and comes back as delivered before:
+        // so it first gives all that it may, then is told to stop, and only then hears of acks and returned jobs again.
+        shared.settles.send_replace(false);
+        let mut held = Vec::new();
+        while let Ok(Some(delivery)) = timeout(QUIET, deliveries.recv()).await {
+            held.push(delivery);
+        }
+        let stopped = async {
+            consumer.stop().await;
+            shared.settles.send_replace(true);
+        };
         let drain = async {
             while let Some(delivery) = deliveries.recv().await {
-                shared.outbox.give_back(delivery).await;
+                held.push(delivery);
             }
         };
-        tokio::join!(consumer.stop(), drain);
+        tokio::join!(stopped, drain);
+        // Everything that was still in the consumer's hands was not begun.
+        for delivery in held {
+            shared.outbox.give_back(delivery).await;
+        }
         consumer
     }
 }
+
+/// How long the broker must have given nothing, while nothing is settled, to have given all that it may.
+const QUIET: Duration = Duration::from_millis(100);
 
 fn is_paused(consumer: &Consumer) -> bool {
     *consumer.state().borrow() == ConsumerState::Paused

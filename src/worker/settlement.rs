@@ -3,7 +3,7 @@
 /// What came of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Happened {
-    /// It is no job.
+    /// It is no job, or none that can be carried out.
     Undecodable,
     /// It is a task of a protocol that this version does not speak; nothing that it could read can be said.
     Unserved,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use std::process::Output;
 use std::time::Duration;
 use switchboard::demo::brokers::Mosquitto;
+use switchboard::demo::brokers::mosquitto::Options as MqttOptions;
 
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const DONE_WITHIN: Duration = Duration::from_secs(60);
@@ -63,9 +64,13 @@ fn lines(output: &Output) -> Vec<Value> {
 #[tokio::test]
 async fn send_brings_the_result_and_its_exit_code() {
     let bench = Bench::start("send").await;
-    let sent = bench.queued(&["send", "garage-7", "open", "{\"n\": 12345678901234567890123}"]).await;
+    let sent = bench.queued(&["send", "garage-7", "open", "{\"speed\": 2}"]).await;
     ended(&sent, 0);
-    assert!(out(&sent).starts_with("garage-7 open: succeeded\n{\n  \"ok\": true"), "{}", out(&sent));
+    assert!(
+        out(&sent).starts_with("garage-7 open: succeeded\n{\n  \"echo\": {\n    \"speed\": 2\n  },\n"),
+        "{}",
+        out(&sent)
+    );
     assert!(err(&sent).is_empty(), "a worker consumes, so there is nothing to warn of: {}", err(&sent));
 
     let json = bench.queued(&["send", "garage-7", "open", "--json"]).await;
@@ -195,4 +200,17 @@ async fn check_says_what_it_finds() {
     let queue = run(&[&places[..6], &[&other]].concat(), DONE_WITHIN).await;
     ended(&queue, 0);
     assert!(out(&queue).contains(&format!("queue {other}: does not exist yet")), "{}", out(&queue));
+}
+
+#[tokio::test]
+async fn check_tells_a_broker_that_holds_packets_back() {
+    let amqp_url = rabbitmq::shared().await.url();
+    let queue = unique("slow");
+    for (lines, delayed) in [(&[][..], false), (&["set_tcp_nodelay false".to_owned()], true)] {
+        let mqtt = mosquitto::start_with(MqttOptions { lines: lines.to_vec(), ..Default::default() });
+        let output =
+            run(&["check", "--amqp-url", &amqp_url, "--mqtt-url", &mqtt.url(), "--queue", &queue], DONE_WITHIN).await;
+        ended(&output, 0);
+        assert_eq!(out(&output).contains("lacks TCP_NODELAY"), delayed, "{}", out(&output));
+    }
 }

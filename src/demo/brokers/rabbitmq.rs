@@ -113,11 +113,12 @@ impl RabbitMq {
         }
         let mut command = self.command(EPMD.path());
         command.args(["-address", "127.0.0.1", "-port", &self.ports.epmd.to_string()]);
-        let mut epmd = Running::spawn(&EPMD, &mut command, &self.leash.folder().join("log/epmd.log"))?;
+        let epmd = Running::spawn(&EPMD, &mut command, &self.leash.folder().join("log/epmd.log"))?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.epmd));
-        epmd.wait_ready(EPMD_WITHIN, || TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())?;
-        self.epmd = Some(epmd);
-        self.hold(None)
+        let epmd = self.epmd.insert(epmd);
+        // Held before it is waited for: an interrupt meanwhile ends this process at once.
+        self.leash.hold(&[epmd.pid()]).map_err(Error::system("hold epmd"))?;
+        epmd.wait_ready(EPMD_WITHIN, || TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok())
     }
 
     /// Names its processes to the leash: epmd, and this node.

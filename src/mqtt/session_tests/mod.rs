@@ -78,7 +78,6 @@ fn publication(book: &Arc<Book>, key: u128, qos: Qos, class: Class, not_after: O
         properties: None,
         expires: None,
         not_after,
-        permit: None,
         class,
         notify: Notify::Watcher(book.clone(), key),
     }

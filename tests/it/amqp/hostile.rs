@@ -64,7 +64,9 @@ impl RawProducer {
 
 #[tokio::test]
 async fn no_message_of_a_producer_ends_the_connection_or_the_process() {
-    let (connection, name) = connect("consume").await;
+    let (name, url) = (unique("amqp"), rabbitmq::shared().await.url());
+    let connection = Connection::start(options(&format!("{url}?frame_max=32768"), &name), "consume");
+    connection.up(PATIENCE).await.unwrap();
     let topology = queue(&name, QueueKind::Classic, &[]);
     topology.apply(&connection).await.unwrap();
     let mut raw = RawProducer::connect(rabbitmq::shared().await.port()).await;

@@ -4,7 +4,8 @@ use super::eventually::found;
 use async_rs::Runtime;
 use futures_util::StreamExt;
 use lapin::options::{
-    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    BasicConsumeOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
+    QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties};
@@ -23,6 +24,9 @@ pub(crate) struct Reply {
     pub(crate) message_id: Option<String>,
     /// The property `type`.
     pub(crate) kind: Option<String>,
+    pub(crate) content_type: Option<String>,
+    /// Whether it outlives a restart of the broker.
+    pub(crate) persistent: bool,
 }
 
 /// A message in the dead-letter queue.
@@ -73,6 +77,8 @@ impl Caller {
                     correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
                     message_id: properties.message_id().as_ref().map(ToString::to_string),
                     kind: properties.kind().as_ref().map(ToString::to_string),
+                    content_type: properties.content_type().as_ref().map(ToString::to_string),
+                    persistent: *properties.delivery_mode() == Some(2),
                 });
             }
         });
@@ -140,6 +146,28 @@ impl Caller {
         arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
         let durable = QueueDeclareOptions { durable: true, ..Default::default() };
         in_time("declare a queue", self.channel.queue_declare(queue.into(), durable, arguments)).await;
+    }
+
+    /// Takes so many messages and puts them back, so that the broker marks them as delivered before.
+    pub(crate) async fn take_and_put_back(&self, queue: &str, count: usize) {
+        let channel = in_time("open a channel", self.connection.create_channel()).await;
+        let mut taken = Vec::new();
+        for _ in 0..count {
+            let message = found("a message is there", BROKER_WITHIN, async || {
+                in_time("get a message", channel.basic_get(queue.into(), BasicGetOptions { no_ack: false })).await
+            });
+            taken.push(message.await);
+        }
+        for message in taken {
+            let requeue = BasicNackOptions { requeue: true, ..Default::default() };
+            in_time("put it back", message.delivery.nack(requeue)).await;
+        }
+        in_time("close a channel", channel.close(200, "done".into())).await;
+    }
+
+    /// Deletes a queue with all that is in it.
+    pub(crate) async fn delete(&self, queue: &str) {
+        in_time("delete a queue", self.channel.queue_delete(queue.into(), QueueDeleteOptions::default())).await;
     }
 
     /// How many messages wait in a queue; `None` if there is no such queue.

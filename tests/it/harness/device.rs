@@ -113,10 +113,16 @@ impl Fleet {
             ready: watch::Sender::new(false),
         });
         let task = tokio::spawn(run(events, client.clone(), Arc::clone(&shared)));
-        let mut ready = shared.ready.subscribe();
+        let fleet = Self { client, shared, task };
+        fleet.wait_subscribed().await;
+        fleet
+    }
+
+    /// Waits until the devices hear what is sent to them: again, after their broker was away.
+    pub(crate) async fn wait_subscribed(&self) {
+        let mut ready = self.shared.ready.subscribe();
         let subscribed = tokio::time::timeout(READY_WITHIN, ready.wait_for(|ready| *ready)).await;
         subscribed.expect("the devices are subscribed in time").expect("their task runs");
-        Self { client, shared, task }
     }
 
     /// What every device does that has no behaviour of its own.

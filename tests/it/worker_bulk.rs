@@ -1,0 +1,211 @@
+//! One job for many devices: every one is accounted for once, at the asked pace, whatever happens to the worker.
+
+use crate::harness::caller::Reply;
+use crate::harness::device::{Behaviour, Dialect};
+use crate::harness::eventually::found;
+use crate::worker_scene::{SOON, Scene, job, said};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+fn bulk(devices: usize, options: &Value) -> Value {
+    let devices: Vec<_> = (0..devices).map(|n| format!("d{n}")).collect();
+    json!({"id": "b", "devices": devices, "command": "open", "payload": {"job": "b"}, "bulk": options})
+}
+
+/// Waits for the summary, and returns it with the results that came before it.
+async fn summary(scene: &Scene) -> (Value, Vec<Reply>) {
+    let summary = found("the summary comes", SOON, async || {
+        scene.caller.replies().into_iter().find(|reply| reply.kind.as_deref() == Some("switchboard.summary"))
+    })
+    .await;
+    let mut replies = scene.caller.replies();
+    let last = replies.pop().unwrap();
+    assert_eq!(last.body, summary.body, "the summary comes last, and once");
+    assert_eq!((last.correlation_id.as_deref(), last.persistent), (Some("b"), true));
+    let counts: u64 = last.body["counts"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert_eq!(Some(counts), last.body["total"].as_u64(), "{}", last.body);
+    (last.body, replies)
+}
+
+/// How many results have each status, and that each device has one.
+fn told(replies: &[Reply]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    let mut devices = BTreeSet::new();
+    for reply in replies {
+        assert_eq!(reply.kind.as_deref(), Some("switchboard.result"));
+        assert!(devices.insert(reply.body["device"].to_string()), "twice: {}", reply.body);
+        *counts.entry(said(&reply.body).0).or_default() += 1;
+    }
+    counts
+}
+
+fn each_at_most_once(scene: &Scene) {
+    let executed = scene.fleet.executed();
+    let devices: BTreeSet<_> = executed.iter().map(|executed| &executed.device).collect();
+    assert_eq!(devices.len(), executed.len(), "a device was commanded twice");
+}
+
+#[tokio::test]
+async fn every_device_of_a_bulk_is_told_of_and_counted_whatever_became_of_it() {
+    let scene = Scene::start(Dialect::Default).await;
+    let worker = scene.worker().await;
+    let mut targets: Vec<_> = (0..60).map(|n| json!({"device": format!("d{n}"), "payload": {"n": n}})).collect();
+    targets.push(json!({"device": "plain"}));
+    for n in 0..5 {
+        scene.fleet.behave_as(&format!("blocked-{n}"), Behaviour::Reject);
+        scene.fleet.behave_as(&format!("silent-{n}"), Behaviour::Silent);
+        targets.push(json!({"device": format!("blocked-{n}")}));
+        targets.push(json!({"device": format!("silent-{n}"), "payload": {"$base64": "/w=="}}));
+    }
+    for bad in ["a/b", "#", "+", "", "\u{0}", "$x/"] {
+        targets.push(json!({"device": bad}));
+    }
+    let total = targets.len();
+    let bulk =
+        json!({"id": "b", "targets": targets, "command": "open", "payload": {"shared": true}, "timeout_ms": 500});
+    scene.send(&bulk).await;
+    let (summary, replies) = summary(&scene).await;
+    assert_eq!((&summary["status"], &summary["total"]), (&json!("completed"), &json!(total)), "{summary}");
+    let expected = [("invalid", 6), ("rejected", 5), ("succeeded", 61), ("timed_out", 5)];
+    assert_eq!(told(&replies), BTreeMap::from(expected));
+    for (status, count) in expected {
+        assert_eq!(summary["counts"][status], count, "{summary}");
+        assert_eq!(worker.metric("switchboard_bulk_devices_total", &[("status", status)]).await, count as f64);
+    }
+    assert_eq!(summary["failed"].as_array().unwrap().len(), 16);
+    assert!(summary["duration_ms"].as_f64().unwrap() >= 450.0, "{summary}");
+    for reply in &replies {
+        let device = reply.body["device"].as_str().unwrap_or_default();
+        assert_eq!((&reply.body["id"], &reply.body["command"]), (&json!("b"), &json!("open")));
+        if let Some(n) = device.strip_prefix('d').and_then(|n| n.parse::<usize>().ok()) {
+            assert_eq!(reply.body["response"]["echo"], json!({"n": n}));
+        }
+        if device == "plain" {
+            assert_eq!(reply.body["response"]["echo"], json!({"shared": true}));
+        }
+    }
+    assert_eq!(scene.fleet.executed().len(), 71);
+    each_at_most_once(&scene);
+    scene.wait_idle(&worker).await;
+    assert_eq!(worker.metric("switchboard_bulk_active", &[]).await, 0.0);
+}
+
+#[tokio::test]
+async fn a_bulk_tells_of_no_single_device_where_only_the_summary_is_asked_for() {
+    let scene = Scene::start(Dialect::Json).await;
+    let worker = scene.worker().await;
+    let mut bulk = bulk(200, &json!({"results": "summary"}));
+    bulk["profile"] = json!("json");
+    scene.send(&bulk).await;
+    let (summary, replies) = summary(&scene).await;
+    assert_eq!((&summary["counts"]["succeeded"], replies.len()), (&json!(200), 0), "{summary}");
+    each_at_most_once(&scene);
+    scene.wait_idle(&worker).await;
+}
+
+#[tokio::test]
+async fn a_bulk_keeps_within_its_concurrency() {
+    let (width, takes) = (7, 60);
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(takes)));
+    let worker = scene.worker().await;
+    scene.send(&bulk(50, &json!({"concurrency": width}))).await;
+    let (summary, _) = summary(&scene).await;
+    assert_eq!(summary["counts"]["succeeded"], 50);
+    let times: Vec<u64> = scene.fleet.executed().iter().map(|executed| executed.at).collect();
+    // A device answers so long after it was commanded: more than the width in that time were more at once.
+    assert!(times.windows(width + 1).all(|window| window[width] - window[0] >= takes - 5), "{times:?}");
+    assert!(times.windows(width).any(|window| window[width - 1] - window[0] < takes), "one after the other: {times:?}");
+    scene.wait_idle(&worker).await;
+}
+
+#[tokio::test]
+async fn a_bulk_keeps_its_pace() {
+    let scene = Scene::start(Dialect::Default).await;
+    let worker = scene.worker().await;
+    scene.send(&bulk(41, &json!({"rate_per_second": 40}))).await;
+    let (summary, _) = summary(&scene).await;
+    assert_eq!(summary["counts"]["succeeded"], 41);
+    assert!(summary["duration_ms"].as_f64().unwrap() >= 990.0, "{summary}");
+    scene.wait_idle(&worker).await;
+}
+
+#[tokio::test]
+async fn a_bulk_that_fails_too_often_is_aborted_and_the_rest_is_not_sent() {
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Reject);
+    let worker = scene.worker().await;
+    scene.send(&bulk(300, &json!({"concurrency": 5, "abort": {"failed_percent": 50, "after": 20}}))).await;
+    let (summary, replies) = summary(&scene).await;
+    assert_eq!((&summary["status"], &summary["total"]), (&json!("aborted"), &json!(300)));
+    let counts = told(&replies);
+    let (rejected, cancelled) = (counts["rejected"], counts["cancelled"]);
+    assert!((20..=25).contains(&rejected) && rejected + cancelled == 300, "{counts:?}");
+    for reply in replies.iter().filter(|reply| reply.body["status"] == "cancelled") {
+        assert_eq!((said(&reply.body).1, &reply.body["error"]["code"]), ("no", &json!("aborted")));
+    }
+    scene.wait_idle(&worker).await;
+    assert_eq!(scene.fleet.executed().len(), rejected);
+    // Its own queue of work is not what the interactive jobs wait in.
+    scene.fleet.behave(Behaviour::Echo);
+    assert_eq!(scene.ask(job("after", "d0")).await["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn a_bulk_goes_on_elsewhere_when_its_worker_stops() {
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(200)));
+    let mut first = scene.worker().await;
+    scene.send(&bulk(120, &json!({"rate_per_second": 40}))).await;
+    scene.fleet.wait_for(15, SOON).await;
+    let second = scene.worker().await;
+    first.terminate();
+    assert_eq!(first.wait(SOON).await.code(), Some(0));
+    let (summary, replies) = summary(&scene).await;
+    assert_eq!((&summary["status"], &summary["total"]), (&json!("completed"), &json!(120)), "{summary}");
+    assert_eq!(summary["counts"]["succeeded"], 120, "{summary}");
+    assert_eq!(told(&replies)["succeeded"], 120);
+    let workers: BTreeSet<_> = replies.iter().filter_map(|reply| reply.body["worker"].as_str()).collect();
+    assert_eq!(workers.len(), 2);
+    assert_eq!(scene.fleet.executed().len(), 120);
+    each_at_most_once(&scene);
+    scene.wait_idle(&second).await;
+    assert_eq!(scene.caller.replies().len(), 121);
+}
+
+#[tokio::test]
+async fn a_bulk_whose_worker_was_killed_is_not_run_again_and_is_accounted_for() {
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(100)));
+    let mut first = scene.worker().await;
+    scene.send(&bulk(100, &json!({"rate_per_second": 40}))).await;
+    scene.caller.wait_for(10, SOON).await;
+    first.kill();
+    let executed = scene.fleet.executed().len();
+    let second = scene.worker().await;
+    let (summary, _) = summary(&scene).await;
+    assert_eq!(summary["total"], 100, "{summary}");
+    scene.wait_idle(&second).await;
+    // What had left the killed worker may still have arrived.
+    assert!(scene.fleet.executed().len() <= executed + 40);
+    each_at_most_once(&scene);
+    for reply in scene.caller.replies().iter().filter(|reply| reply.kind.as_deref() == Some("switchboard.result")) {
+        assert!([("succeeded", "yes"), ("unknown", "unknown")].contains(&said(&reply.body)), "{}", reply.body);
+    }
+}
+
+#[tokio::test]
+async fn single_jobs_do_not_wait_for_a_bulk() {
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(50)));
+    let worker = scene.worker().await;
+    scene.send(&bulk(2000, &json!({"concurrency": 50, "results": "summary"}))).await;
+    scene.fleet.wait_for(50, SOON).await;
+    for n in 0..10 {
+        assert_eq!(scene.ask(job(&format!("j{n}"), &format!("single-{n}"))).await["status"], "succeeded");
+    }
+    let summaries = scene.caller.replies().iter().filter(|r| r.kind.as_deref() == Some("switchboard.summary")).count();
+    assert_eq!(summaries, 0, "the bulk was over before the single jobs");
+    drop(worker);
+}

@@ -1,0 +1,89 @@
+//! What a worker shows of itself, and how it ends when it cannot go on.
+
+use crate::harness::device::Dialect;
+use crate::harness::eventually::{eventually, found};
+use crate::worker_scene::{SOON, Scene, job};
+use rumqttc::v5::{AsyncClient, MqttOptions};
+use std::time::Duration;
+
+#[tokio::test]
+async fn a_client_id_that_another_client_uses_is_said() {
+    let scene = Scene::start(Dialect::Default).await;
+    let worker = scene.worker().await;
+    let id = found("its client id is in the broker's log", SOON, async || {
+        let log = scene.broker_log();
+        let line =
+            log.lines().find(|line| line.contains("New client connected") && line.contains(" as switchboard-"))?;
+        line.split(" as ").nth(1)?.split(' ').next().map(str::to_owned)
+    })
+    .await;
+    let mut options = MqttOptions::new(&id, "127.0.0.1", scene.mqtt.port());
+    options.set_keep_alive(Duration::from_secs(10));
+    let (_client, mut events) = AsyncClient::new(options, 10);
+    // It comes back whenever it is put out, as a second worker with the same id would. This broker closes the connection
+    // of the one it puts out without the reason, by which the worker would know, and end.
+    let intruder = tokio::spawn(async move {
+        loop {
+            if events.poll().await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    eventually("the worker names the client id that somebody else uses", SOON, async || {
+        let log = worker.log();
+        log.lines().any(|line| line.contains("does another client use the id") && line.contains(&id))
+    })
+    .await;
+    intruder.abort();
+    eventually("alone again, it is ready", SOON, async || {
+        worker.get("/readyz").await.is_some_and(|(status, _)| status == 200)
+    })
+    .await;
+    scene.fleet.wait_subscribed().await;
+    assert_eq!(scene.ask(job("j1", "d")).await["status"], "succeeded");
+}
+
+#[tokio::test]
+async fn the_metrics_have_every_name_that_is_promised() {
+    const PROMISED: &str = "switchboard_jobs_total switchboard_job_seconds switchboard_stage_seconds \
+        switchboard_device_seconds switchboard_jobs_in_flight switchboard_device_requests_in_flight \
+        switchboard_late_answers_total switchboard_unmatched_messages_total switchboard_duplicate_answers_total \
+        switchboard_redeliveries_total switchboard_dead_lettered_total switchboard_mqtt_up switchboard_amqp_up \
+        switchboard_mqtt_reconnects_total switchboard_amqp_reconnects_total switchboard_subscriptions \
+        switchboard_subscription_users switchboard_schedule_fires_total switchboard_schedule_lag_seconds \
+        switchboard_scheduler_active switchboard_bulk_devices_total switchboard_bulk_active";
+    let scene = Scene::start(Dialect::Default).await;
+    let worker = scene.worker().await;
+    // A new worker shows them all: an alert on a name that is not there yet would be no alert.
+    let (status, fresh) = worker.get("/metrics").await.unwrap();
+    assert_eq!(status, 200);
+    let missing: Vec<_> =
+        PROMISED.split_whitespace().filter(|name| !fresh.contains(&format!("# TYPE {name} "))).collect();
+    assert!(missing.is_empty(), "{missing:?} in\n{fresh}");
+    let device = "label-device-7";
+    assert_eq!(scene.ask(job("label-job-7", device)).await["status"], "succeeded");
+    scene.wait_idle(&worker).await;
+    let (_, text) = worker.get("/metrics").await.unwrap();
+    assert!(!text.contains(device) && !text.contains("label-job-7") && !text.contains(&scene.options.queue));
+    for stage in ["queued", "waiting", "publish", "device", "reply"] {
+        assert_eq!(worker.metric("switchboard_stage_seconds_count", &[("stage", stage)]).await, 1.0, "{stage}");
+    }
+    let seconds = [("mode", "request"), ("status", "succeeded")];
+    assert_eq!(worker.metric("switchboard_job_seconds_count", &seconds).await, 1.0);
+    for up in ["switchboard_mqtt_up", "switchboard_amqp_up"] {
+        assert_eq!(worker.metric(up, &[]).await, 1.0);
+    }
+}
+
+#[tokio::test]
+async fn secrets_are_in_no_log() {
+    let mut scene = Scene::start(Dialect::Default).await.set("LOG__LEVEL", "trace");
+    scene.options.mqtt_url = scene.options.mqtt_url.replace("mqtt://", "mqtt://someone:hunter2@");
+    let mut worker = scene.worker().await;
+    assert_eq!(scene.ask(job("j1", "d")).await["status"], "succeeded");
+    scene.mqtt.kill();
+    eventually("the loss is noticed", SOON, async || worker.metric("switchboard_mqtt_up", &[]).await == 0.0).await;
+    worker.terminate();
+    worker.wait(SOON).await;
+    assert!(!worker.log().contains("hunter2") && !worker.log().contains("guest:guest"));
+}
