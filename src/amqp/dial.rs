@@ -67,13 +67,15 @@ pub(super) async fn dial(options: &Options, role: &str) -> Result<(lapin::Connec
     let deadline = Instant::now() + options.connect_timeout;
     let too_late = |address: String| Error::ConnectTimeout { address, seconds: options.connect_timeout.as_secs_f64() };
 
+    // Without a wish of ours the broker's own bound counts, and it sends nothing beyond that.
+    let frame_max = uri.query.frame_max.unwrap_or(0);
     let cut = Cut::new();
     let switch = cut.0.clone();
     let open = async move |uri: AMQPUri, _: async_rs::Runtime<Kit>| {
         timeout_at(deadline, open_stream(&uri, connector.clone(), &switch))
             .await
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-            .map(|stream| AsyncTcpStream::Plain(Screened::new(stream)))
+            .map(|stream| AsyncTcpStream::Plain(Screened::new(stream, frame_max)))
             .map_err(lapin::Error::from)
     };
     let name = format!("{} {role}", options.connection_name);

@@ -9,6 +9,10 @@ use crate::envelope::{Envelope, Headers, Value};
 /// How deep tables and lists may be nested, in either direction. AMQP sets no bound, and recursion needs one.
 pub(super) const MAX_DEPTH: usize = 32;
 
+/// Bytes of headers: a frame as RabbitMQ offers it, less what the other properties can take. Over a larger frame it closes
+/// the connection.
+const MAX_HEADERS: usize = 128 * 1024 - 4096;
+
 /// Why an envelope cannot be written as AMQP. Sending it again would not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsendable {
@@ -23,6 +27,9 @@ pub enum Unsendable {
     /// Tables or lists within each other beyond the bound.
     #[error("the headers are nested deeper than {MAX_DEPTH} levels")]
     TooDeep,
+    /// They go into one frame, which is bounded.
+    #[error("the headers have {0} bytes; at most {MAX_HEADERS} fit into a frame")]
+    HeadersTooLarge(usize),
     /// AMQP's decimal has an unsigned 32-bit mantissa.
     #[error("the decimal mantissa {0} does not fit AMQP's 32 bits")]
     Decimal(i64),
@@ -111,6 +118,10 @@ pub(super) fn properties(envelope: Envelope) -> Result<(BasicProperties, Bytes),
         properties = properties.with_timestamp(timestamp);
     }
     if !envelope.headers.is_empty() {
+        let size = table_size(&envelope.headers, 0);
+        if size > MAX_HEADERS {
+            return Err(Unsendable::HeadersTooLarge(size));
+        }
         properties = properties.with_headers(table(envelope.headers)?);
     }
     Ok((properties, envelope.body))
@@ -133,6 +144,26 @@ fn nested_table(headers: Headers, depth: usize) -> Result<FieldTable, Unsendable
         table.insert(short("header name", name)?, amqp_value(found, depth)?);
     }
     Ok(table)
+}
+
+/// Bytes of a table on the wire.
+fn table_size(headers: &Headers, depth: usize) -> usize {
+    4 + headers.0.iter().map(|(name, value)| 1 + name.len() + value_size(value, depth)).sum::<usize>()
+}
+
+fn value_size(value: &Value, depth: usize) -> usize {
+    1 + match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::Int(_) | Value::Float(_) | Value::Time(_) => 8,
+        Value::Decimal(..) => 5,
+        Value::Text(text) => 4 + text.len(),
+        Value::Bytes(bytes) => 4 + bytes.len(),
+        // Refused for its depth anyway.
+        Value::List(_) | Value::Table(_) if depth >= MAX_DEPTH => 0,
+        Value::List(list) => 4 + list.iter().map(|value| value_size(value, depth + 1)).sum::<usize>(),
+        Value::Table(headers) => table_size(headers, depth + 1),
+    }
 }
 
 fn amqp_value(found: Value, depth: usize) -> Result<AMQPValue, Unsendable> {
@@ -236,6 +267,8 @@ mod tests {
         let with = |value| Envelope { headers: Headers(vec![("h".to_owned(), value)]), ..Envelope::default() };
         assert!(properties(with(nest(MAX_DEPTH))).is_ok());
         assert_eq!(properties(with(nest(MAX_DEPTH + 1))), Err(Unsendable::TooDeep));
+        let large = with(Value::Text("x".repeat(MAX_HEADERS)));
+        assert_eq!(properties(large), Err(Unsendable::HeadersTooLarge(MAX_HEADERS + 11)));
         assert_eq!(properties(with(Value::Decimal(-1, 2))), Err(Unsendable::Decimal(-1)));
     }
 

@@ -16,6 +16,7 @@ use super::acks::settle_all;
 use super::connection::{Link, backoff};
 use super::consumer::{ConsumerState, Wish};
 use super::delivery::{Lane, Receipt};
+use super::screen::HEADERS_DROPPED;
 use super::topology::Report;
 use super::{Connection, Delivery, Error, Topology, properties};
 use crate::deadline::Now;
@@ -251,6 +252,9 @@ impl Pump {
         }
         session.lane.life.watch(&delivery.acker);
         let envelope = properties::envelope(&delivery.properties, delivery.data);
+        if let Some(Value::Int(bytes)) = envelope.headers.get(HEADERS_DROPPED) {
+            warn!(queue = %self.queue, bytes, "a message came with headers too large for a frame; they are left out");
+        }
         let delivery_count = match envelope.headers.get("x-delivery-count") {
             Some(Value::Int(count)) => u64::try_from(*count).unwrap_or(0),
             _ => 0,

@@ -71,6 +71,6 @@ impl Reactor for Kit {
         address: SocketAddr,
     ) -> impl Future<Output = io::Result<Self::TcpStream>> + Send + 'static {
         let connecting = self.0.tcp_connect_addr(address);
-        async { Ok(Screened::new(AsyncTcpStream::Plain(connecting.await?))) }
+        async { Ok(Screened::new(AsyncTcpStream::Plain(connecting.await?), 0)) }
     }
 }

@@ -4,6 +4,10 @@
 //! the stack of lapin's thread, which aborts the process; a property or header name that is not UTF-8 is a parse error, which
 //! ends the connection. Either comes again with the redelivery. So both are mended here, in place, length kept: a list or table
 //! beyond [`MAX_DEPTH`] becomes a byte array, and each stray byte of a name a question mark.
+//!
+//! A third thing ends the connection: where the URL asks for smaller frames (`frame_max`), a producer with larger ones may
+//! send headers that fit its frames and not ours, and the broker does not cut them. They are left out, and
+//! [`HEADERS_DROPPED`] says so.
 
 use std::io;
 use std::pin::Pin;
@@ -22,6 +26,9 @@ const PREFIX: usize = 7;
 /// And one octet after it.
 const FRAMING: usize = PREFIX + 1;
 
+/// The header, with the size in bytes, that stands for headers that were too large for a frame.
+pub(super) const HEADERS_DROPPED: &str = "x-switchboard-headers-dropped";
+
 /// A stream whose incoming frames are mended.
 pub(super) struct Screened<S> {
     inner: S,
@@ -36,14 +43,18 @@ struct Mended {
     filled: usize,
     /// What is left of a frame that passes without a look.
     passing: usize,
+    /// The largest frame that lapin takes, all its octets counted.
+    frame_max: usize,
     /// The peer does not speak AMQP frames; lapin shall say so.
     foreign: bool,
 }
 
 impl<S> Screened<S> {
-    pub(super) fn new(inner: S) -> Self {
+    /// `frame_max` is what lapin asks of the broker; 0 is no bound.
+    pub(super) fn new(inner: S, frame_max: u32) -> Self {
+        let frame_max = if frame_max == 0 { usize::MAX } else { frame_max as usize };
         let bytes = vec![0; CHUNK];
-        Self { inner, mended: Mended { bytes, taken: 0, ready: 0, filled: 0, passing: 0, foreign: false } }
+        Self { inner, mended: Mended { bytes, taken: 0, ready: 0, filled: 0, passing: 0, frame_max, foreign: false } }
     }
 }
 
@@ -129,12 +140,45 @@ impl Mended {
                     let start = self.ready + PREFIX;
                     mend(kind, &mut self.bytes[start..start + payload]);
                     self.ready += payload + FRAMING;
+                    if kind == 2 && payload + FRAMING > self.frame_max {
+                        self.drop_headers(start, payload);
+                    }
                 }
                 1 | 2 | 3 | 8 => self.passing = payload + FRAMING,
                 _ => self.foreign = true,
             }
         }
     }
+}
+
+impl Mended {
+    /// Shortens the content header whose payload begins at `start`.
+    fn drop_headers(&mut self, start: usize, payload: usize) {
+        let Some(shorter) = without_headers(&mut self.bytes[start..start + payload]) else { return };
+        self.bytes[start - 4..start].copy_from_slice(&(shorter.len() as u32).to_be_bytes());
+        let saved = payload.saturating_sub(shorter.len());
+        self.bytes.splice(start..start + payload, shorter);
+        self.ready -= saved;
+        self.filled -= saved;
+    }
+}
+
+/// A content header with the table of headers replaced by one that says how large it was.
+fn without_headers(payload: &mut [u8]) -> Option<Vec<u8>> {
+    let mut walk = Walk { bytes: payload, at: 12 };
+    let flags = u16::from_be_bytes(walk.take()?);
+    for _ in [15, 14].iter().filter(|bit| flags & (1 << **bit) != 0) {
+        walk.name()?;
+    }
+    let table = walk.at;
+    if flags & (1 << 13) == 0 {
+        return None;
+    }
+    walk.skip_counted()?;
+    let dropped = (walk.at - table) as u64;
+    let name = HEADERS_DROPPED.as_bytes();
+    let said = [&[name.len() as u8][..], name, b"l", &dropped.to_be_bytes()].concat();
+    Some([&walk.bytes[..table], &(said.len() as u32).to_be_bytes(), &said, &walk.bytes[walk.at..]].concat())
 }
 
 /// Mends the payload of a method frame or of a content header. One that cannot be read is left to lapin, and to its verdict.
@@ -280,7 +324,7 @@ mod tests {
 
     /// Everything that comes out, read in pieces of this size.
     fn through(bytes: &[u8], piece: usize) -> Vec<u8> {
-        let mut screened = Screened::new(Pieces(Cursor::new(bytes.to_vec()), piece));
+        let mut screened = Screened::new(Pieces(Cursor::new(bytes.to_vec()), piece), 0);
         let mut out = Vec::new();
         futures_executor(screened.read_to_end(&mut out)).unwrap();
         out
@@ -322,6 +366,19 @@ mod tests {
         let deliver =
             |key: &[u8]| frame(1, &[&[0, 60, 0, 60, 1, b't'][..], &[0; 9], &[0, key.len() as u8], key].concat());
         assert_eq!(through(&deliver(b"k\x80"), 1000), deliver(b"k?"));
+    }
+
+    #[test]
+    fn headers_too_large_for_a_frame_are_left_out_and_the_rest_is_kept() {
+        let large = counted(&[&b"\x01h"[..], b"S", &counted(&[b'v'; 5000])].concat());
+        let sent = |table: &[u8]| header(0b1110_0100 << 8, &[b"\x04json\x04utf8", table, b"\x02id"].concat());
+        let size = (large.len() as u64).to_be_bytes();
+        let said = [&[29][..], HEADERS_DROPPED.as_bytes(), b"l", &size].concat();
+        let bytes = [sent(&large), frame(3, b"body"), sent(&counted(b""))].concat();
+        let mut screened = Screened::new(Pieces(Cursor::new(bytes), 700), 4096);
+        let mut out = Vec::new();
+        futures_executor(screened.read_to_end(&mut out)).unwrap();
+        assert_eq!(out, [sent(&counted(&said)), frame(3, b"body"), sent(&counted(b""))].concat());
     }
 
     #[test]

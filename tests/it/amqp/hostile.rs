@@ -64,25 +64,31 @@ impl RawProducer {
 
 #[tokio::test]
 async fn no_message_of_a_producer_ends_the_connection_or_the_process() {
-    let (connection, name) = connect("consume").await;
+    let (name, url) = (unique("amqp"), rabbitmq::shared().await.url());
+    let connection = Connection::start(options(&format!("{url}?frame_max=32768"), &name), "consume");
+    connection.up(PATIENCE).await.unwrap();
     let topology = queue(&name, QueueKind::Classic, &[]);
     topology.apply(&connection).await.unwrap();
     let mut raw = RawProducer::connect(rabbitmq::shared().await.port()).await;
     let to = ("", name.as_bytes());
-    let nest = (0..20_000).fold(b"V".to_vec(), |inner, _| [&b"A"[..], &long(&inner)].concat());
+    let nest = (0..5_000).fold(b"V".to_vec(), |inner, _| [&b"A"[..], &long(&inner)].concat());
     raw.publish(to, 1 << 13, &long(&[short(b"nest"), nest].concat())).await;
     raw.publish(to, 1 << 10, &short(b"\xff\xfeid")).await;
     raw.publish(to, 1 << 13, &long(&[short(b"\xffname"), b"V".to_vec()].concat())).await;
     raw.publish(to, 1 << 13, &long(&[short(b"raw"), b"S".to_vec(), long(b"\xff")].concat())).await;
+    let large = [short(b"large"), b"S".to_vec(), long(&[b'x'; 100_000])].concat();
+    raw.publish(to, 1 << 13 | 1 << 10, &[long(&large), short(b"id")].concat()).await;
     raw.publish(to, 0, b"").await;
 
     let (consumer, mut deliveries) = Consumer::start(connection.clone(), topology, name, 10);
-    let found = take(&mut deliveries, 5).await;
+    let found = take(&mut deliveries, 6).await;
     assert!(found.iter().all(|delivery| delivery.envelope.body == "body" && !delivery.redelivered));
     assert!(matches!(found[0].envelope.headers.get("nest"), Some(Value::List(_))));
     assert_eq!(found[1].envelope.correlation_id.as_deref(), Some("??id"));
     assert_eq!(found[2].envelope.headers.get("?name"), Some(&Value::Null));
     assert_eq!(found[3].envelope.headers.get("raw"), Some(&Value::Bytes(b"\xff".as_slice().into())));
+    assert_eq!(found[4].envelope.headers.get("x-switchboard-headers-dropped"), Some(&Value::Int(100_015)));
+    assert_eq!(found[4].envelope.correlation_id.as_deref(), Some("id"));
     found.into_iter().for_each(|delivery| delivery.receipt.ack());
     assert_eq!(consuming(&consumer).await, 1, "the connection did not survive");
 }
