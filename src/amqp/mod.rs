@@ -18,6 +18,7 @@ mod dial;
 mod flight;
 mod isolation;
 mod ledger;
+mod mend;
 mod options;
 mod outbound;
 mod pool;

@@ -16,7 +16,7 @@ use super::acks::settle_all;
 use super::connection::{Link, backoff};
 use super::consumer::{ConsumerState, Wish};
 use super::delivery::{Lane, Receipt};
-use super::screen::HEADERS_DROPPED;
+use super::mend::HEADERS_DROPPED;
 use super::topology::Report;
 use super::{Connection, Delivery, Error, Topology, properties};
 use crate::deadline::Now;

@@ -3,11 +3,11 @@
 //! RabbitMQ hands on what lapin's parser cannot take. Tables nested some thousand levels deep fit into one frame and overflow
 //! the stack of lapin's thread, which aborts the process; a property or header name that is not UTF-8 is a parse error, which
 //! ends the connection. Either comes again with the redelivery. So both are mended here, in place, length kept: a list or table
-//! beyond [`MAX_DEPTH`] becomes a byte array, and each stray byte of a name a question mark.
+//! beyond [`MAX_DEPTH`](super::properties::MAX_DEPTH) becomes a byte array, and each stray byte of a name a question mark.
 //!
 //! A third thing ends the connection: where the URL asks for smaller frames (`frame_max`), a producer with larger ones may
 //! send headers that fit its frames and not ours, and the broker does not cut them. They are left out, and
-//! [`HEADERS_DROPPED`] says so.
+//! [`HEADERS_DROPPED`](super::mend::HEADERS_DROPPED) says so.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 
 use futures_util::io::{AsyncRead, AsyncWrite};
 
-use super::properties::MAX_DEPTH;
+use super::mend::{mend, without_headers};
 
 /// Bytes read at a time.
 const CHUNK: usize = 32 * 1024;
@@ -25,9 +25,6 @@ const LARGEST: usize = 1024 * 1024;
 const PREFIX: usize = 7;
 /// And one octet after it.
 const FRAMING: usize = PREFIX + 1;
-
-/// The header, with the size in bytes, that stands for headers that were too large for a frame.
-pub(super) const HEADERS_DROPPED: &str = "x-switchboard-headers-dropped";
 
 /// A stream whose incoming frames are mended.
 pub(super) struct Screened<S> {
@@ -163,144 +160,13 @@ impl Mended {
     }
 }
 
-/// A content header with the table of headers replaced by one that says how large it was.
-fn without_headers(payload: &mut [u8]) -> Option<Vec<u8>> {
-    let mut walk = Walk { bytes: payload, at: 12 };
-    let flags = u16::from_be_bytes(walk.take()?);
-    for _ in [15, 14].iter().filter(|bit| flags & (1 << **bit) != 0) {
-        walk.name()?;
-    }
-    let table = walk.at;
-    if flags & (1 << 13) == 0 {
-        return None;
-    }
-    walk.skip_counted()?;
-    let dropped = (walk.at - table) as u64;
-    let name = HEADERS_DROPPED.as_bytes();
-    let said = [&[name.len() as u8][..], name, b"l", &dropped.to_be_bytes()].concat();
-    Some([&walk.bytes[..table], &(said.len() as u32).to_be_bytes(), &said, &walk.bytes[walk.at..]].concat())
-}
-
-/// Mends the payload of a method frame or of a content header. One that cannot be read is left to lapin, and to its verdict.
-fn mend(kind: u8, payload: &mut [u8]) {
-    let mut walk = Walk { bytes: payload, at: 0 };
-    let _ = if kind == 2 { walk.content_header() } else { walk.method() };
-}
-
-/// A way through the fields of a payload; `None` is the end of it.
-struct Walk<'a> {
-    bytes: &'a mut [u8],
-    at: usize,
-}
-
-impl Walk<'_> {
-    /// AMQP 0-9-1, 4.2.6.1 and the properties of class `basic` in the order of their flags.
-    fn content_header(&mut self) -> Option<()> {
-        self.skip(12)?;
-        let flags = u16::from_be_bytes(self.take()?);
-        for bit in (2..16).rev().filter(|bit| flags & (1 << bit) != 0) {
-            match bit {
-                13 => self.table(0)?,
-                12 | 11 => self.skip(1)?,
-                6 => self.skip(8)?,
-                _ => self.name()?,
-            }
-        }
-        Some(())
-    }
-
-    /// Of the methods that carry a producer's words: `basic.deliver` and `basic.return`.
-    fn method(&mut self) -> Option<()> {
-        match self.take::<4>()? {
-            [0, 60, 0, 60] => {
-                self.name()?;
-                self.skip(9)?;
-            }
-            [0, 60, 0, 50] => {
-                self.skip(2)?;
-                self.name()?;
-            }
-            _ => return None,
-        }
-        self.name()?;
-        self.name()
-    }
-
-    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
-        let found = *self.bytes.get(self.at..)?.first_chunk::<N>()?;
-        self.at += N;
-        Some(found)
-    }
-
-    fn skip(&mut self, count: usize) -> Option<()> {
-        self.at = self.at.checked_add(count).filter(|at| *at <= self.bytes.len())?;
-        Some(())
-    }
-
-    fn skip_counted(&mut self) -> Option<()> {
-        let length = u32::from_be_bytes(self.take()?);
-        self.skip(length as usize)
-    }
-
-    /// A text with a length octet.
-    fn name(&mut self) -> Option<()> {
-        let [length] = self.take()?;
-        let start = self.at;
-        self.skip(length.into())?;
-        make_utf8(&mut self.bytes[start..self.at]);
-        Some(())
-    }
-
-    fn table(&mut self, depth: usize) -> Option<()> {
-        let end = u32::from_be_bytes(self.take()?) as usize + self.at;
-        while self.at < end {
-            self.name()?;
-            self.value(depth)?;
-        }
-        Some(())
-    }
-
-    fn value(&mut self, depth: usize) -> Option<()> {
-        let kind_at = self.at;
-        match self.take()? {
-            [b'A' | b'F'] if depth >= MAX_DEPTH => {
-                self.bytes[kind_at] = b'x';
-                self.skip_counted()
-            }
-            [b'F'] => self.table(depth + 1),
-            [b'A'] => {
-                let end = u32::from_be_bytes(self.take()?) as usize + self.at;
-                while self.at < end {
-                    self.value(depth + 1)?;
-                }
-                Some(())
-            }
-            [b'S' | b'x'] => self.skip_counted(),
-            [b't' | b'b' | b'B'] => self.skip(1),
-            [b's' | b'U' | b'u'] => self.skip(2),
-            [b'I' | b'i' | b'f'] => self.skip(4),
-            [b'D'] => self.skip(5),
-            [b'L' | b'l' | b'd' | b'T'] => self.skip(8),
-            [b'V'] => Some(()),
-            _ => None,
-        }
-    }
-}
-
-fn make_utf8(mut text: &mut [u8]) {
-    while let Err(error) = std::str::from_utf8(text) {
-        let stray = error.valid_up_to();
-        let end = error.error_len().map_or(text.len(), |length| stray + length);
-        text[stray..end].fill(b'?');
-        text = &mut text[end..];
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use futures_util::io::{AsyncReadExt, Cursor};
     use proptest::prelude::*;
 
+    use super::super::mend::HEADERS_DROPPED;
+    use super::super::properties::MAX_DEPTH;
     use super::*;
 
     fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
