@@ -33,11 +33,11 @@ pub struct Envelope {
     pub app_id: Option<String>,
     /// Whether the broker keeps it over a restart (`delivery_mode` 2).
     pub persistent: bool,
-    /// The headers table, in the order in which it came.
+    /// The headers table.
     pub headers: Headers,
 }
 
-/// A headers table: names and values in their order on the wire.
+/// A headers table. The AMQP client hands incoming ones over sorted by name.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Headers(pub Vec<(String, Value)>);
 
