@@ -1,12 +1,12 @@
 //! `switchboard call`: a command straight over MQTT, without a queue.
 
-use super::payload::Payload;
+use super::request::Request;
 use super::settings::Settings;
-use super::{INTERRUPTED, report, runtime, say, signals, values, verdict};
+use super::{INTERRUPTED, report, runtime, say, signals, verdict};
 use crate::app;
 use crate::commander::Commander;
 use crate::config::Config;
-use crate::job::{Job, Mode, Targets};
+use crate::job::{Job, Mode};
 use crate::mqtt::Agent;
 use crate::outcome::{Outcome, Status};
 use crate::wire::native::{self, Origin, Timing};
@@ -16,22 +16,9 @@ use std::time::{Duration, Instant};
 /// Options of `call`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The device's id
-    pub device: String,
-    /// The command's name
-    pub command: String,
-    /// JSON, @FILE, or - for standard input
-    #[arg(allow_negative_numbers = true)]
-    pub payload: Option<Payload>,
-    /// Do not wait for the device's answer: done when the broker took the command
-    #[arg(long)]
-    pub one_way: bool,
-    /// How long to wait for the device's answer
-    #[arg(long, value_name = "5s", value_parser = values::time)]
-    pub timeout: Option<Duration>,
-    /// The device profile
-    #[arg(long)]
-    pub profile: Option<String>,
+    /// What is asked of the device.
+    #[command(flatten)]
+    pub request: Request,
     /// Print the result in one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -40,19 +27,7 @@ pub struct Args {
 /// Commands the device and prints its answer.
 pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let config = settings.load(Vec::new())?;
-    let asked = Job {
-        id: ulid::Ulid::generate().to_string().into(),
-        targets: Targets::One(args.device.as_str().into()),
-        command: args.command.as_str().into(),
-        payload: Payload::of(args.payload.as_ref())?,
-        mode: if args.one_way { Mode::Publish } else { Mode::Request },
-        profile: args.profile.as_deref().unwrap_or("default").into(),
-        timeout: args.timeout,
-        expires_at: None,
-        not_before: None,
-        guarantee: None,
-        enqueued_at: None,
-    };
+    let asked = args.request.job(None, None)?;
     // By the way a job takes through the queue, so that both are read and refused in the same words.
     let limits = native::Limits { max_payload_bytes: config.worker.max_payload_bytes, max_devices: 1 };
     let job = native::decode(&native::encode(&asked), &limits);
@@ -76,7 +51,7 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
             redelivered: false,
         };
         let timing = Timing { queued: Duration::ZERO, waiting: outcome.waiting, device: outcome.device, total };
-        let result = native::result(&origin, &args.device, &outcome, &timing);
+        let result = native::result(&origin, &args.request.device, &outcome, &timing);
         Ok(verdict(report::result(&result.body, args.json)?))
     })
 }
@@ -86,7 +61,8 @@ async fn call(config: &Config, job: Job, args: &Args) -> anyhow::Result<(Outcome
     let profiles = config.profiles.values().cloned();
     let commander = Commander::new(agent.clone(), profiles, app::commander_options(config));
     let started = Instant::now();
-    let mut command = commander.command(args.device.as_str(), job.command, job.payload).id(job.id).profile(job.profile);
+    let mut command =
+        commander.command(args.request.device.as_str(), job.command, job.payload).id(job.id).profile(job.profile);
     if job.mode == Mode::Publish {
         command = command.one_way();
     }

@@ -12,6 +12,7 @@ pub mod findings;
 pub mod payload;
 pub mod progress;
 pub mod report;
+pub mod request;
 pub mod requester;
 pub mod round_trip;
 pub mod schedule;
@@ -154,8 +155,8 @@ pub fn verdict(succeeded: bool) -> ExitCode {
     if succeeded { ExitCode::SUCCESS } else { FAILED.into() }
 }
 
-/// The runtime of every command: one thread. The AMQP client brings one more for its socket; measured, further ones cost
-/// a third more CPU per command and carry no more of them.
+/// The runtime of every command: one thread, and the AMQP client's own for its socket. The work per command is too
+/// small to be worth moving between cores.
 pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }

@@ -1,15 +1,14 @@
 //! `switchboard send`: one job through the queue, and its result.
 
-use super::payload::Payload;
+use super::request::Request;
 use super::requester::{MARGIN, Requester};
 use super::settings::{Queue, Settings};
 use super::{FAILED, INTERRUPTED, print, report, runtime, say, signals, values, verdict};
 use crate::config::Config;
 use crate::deadline::Now;
-use crate::job::{Guarantee, Job, Mode, Targets};
+use crate::job::{Guarantee, Job};
 use anyhow::Context;
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// Results held in memory: a repeated one may follow the one that is waited for.
 const HELD: u16 = 2;
@@ -17,22 +16,9 @@ const HELD: u16 = 2;
 /// Options of `send`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The device's id
-    pub device: String,
-    /// The command's name
-    pub command: String,
-    /// JSON, @FILE, or - for standard input
-    #[arg(allow_negative_numbers = true)]
-    pub payload: Option<Payload>,
-    /// Do not wait for the device's answer: done when the broker took the command
-    #[arg(long)]
-    pub one_way: bool,
-    /// How long to wait for the device's answer
-    #[arg(long, value_name = "5s", value_parser = values::time)]
-    pub timeout: Option<Duration>,
-    /// The device profile
-    #[arg(long)]
-    pub profile: Option<String>,
+    /// What is asked of the device.
+    #[command(flatten)]
+    pub request: Request,
     /// What a crash may cost
     #[arg(long, value_parser = values::guarantee())]
     pub guarantee: Option<Guarantee>,
@@ -50,19 +36,7 @@ pub struct Args {
 /// Enqueues the job and prints its result.
 pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let config = settings.load(args.queue.flags())?;
-    let job = Job {
-        id: ulid::Ulid::generate().to_string().into(),
-        targets: Targets::One(args.device.as_str().into()),
-        command: args.command.as_str().into(),
-        payload: Payload::of(args.payload.as_ref())?,
-        mode: if args.one_way { Mode::Publish } else { Mode::Request },
-        profile: args.profile.as_deref().unwrap_or("default").into(),
-        timeout: args.timeout,
-        expires_at: None,
-        not_before: None,
-        guarantee: args.guarantee,
-        enqueued_at: Some(Now::read().unix_ms),
-    };
+    let job = args.request.job(args.guarantee, Some(Now::read().unix_ms))?;
     runtime()?.block_on(send(&config, &args, &job))
 }
 
@@ -78,7 +52,7 @@ async fn send(config: &Config, args: &Args, job: &Job) -> anyhow::Result<ExitCod
     } else {
         let mut replies = requester.replies(HELD).await?;
         requester.enqueue(job, Some(replies.name())).await?;
-        let patience = args.timeout.unwrap_or(config.worker.default_timeout).saturating_add(MARGIN);
+        let patience = args.request.timeout.unwrap_or(config.worker.default_timeout).saturating_add(MARGIN);
         let waited = tokio::select! {
             biased;
             () = signals::interrupt() => {

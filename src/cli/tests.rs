@@ -45,7 +45,10 @@ fn every_command_of_the_contract_is_understood() {
         assert!(parsed(line).is_ok(), "{line}: {}", parsed(line).unwrap_err());
     }
     let Command::Send(send) = parsed("switchboard send d c --timeout 5s").unwrap().command else { panic!("no send") };
-    assert_eq!((send.timeout, send.one_way, send.payload), (Some(Duration::from_secs(5)), false, None));
+    assert_eq!(
+        (send.request.timeout, send.request.one_way, send.request.payload),
+        (Some(Duration::from_secs(5)), false, None)
+    );
 }
 
 #[test]

@@ -6,6 +6,7 @@ use super::intake::{self, Running, Taken, What};
 use super::many;
 use super::recent::End;
 use super::settlement::{Happened, Reply, Settle, settle};
+use crate::amqp::PublishError;
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
@@ -107,7 +108,8 @@ async fn run_one(shared: &Arc<Shared>, taken: &Taken, begun: Begun, guarantee: G
         outcome = shared.commander.finish(begun, || late_handler(shared, taken, &taken.device)) => outcome,
         () = hard.cancelled() => match guarantee {
             Guarantee::AtMostOnce => Ok(stopped()),
-            Guarantee::AtLeastOnce => Err(NotStarted::Closed),
+            // Perhaps at the device already: not as if nobody had begun it.
+            Guarantee::AtLeastOnce => return Done::without_result(Happened::Interrupted),
         },
     };
     match outcome {
@@ -126,9 +128,14 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
     let mut detail = done.detail;
     if let (Reply::Send, Some(reply_to), Some(result)) = (reply, &reply_to, &done.result) {
         let started = Instant::now();
-        if let Err(error) = shared.outbox.reply(reply_to, Envelope::clone(result)).await {
-            detail = format!("its reply cannot be delivered to {reply_to:?}: {error}");
-            (_, end) = settle(Happened::Unanswerable, true);
+        match shared.outbox.reply(reply_to, Envelope::clone(result)).await {
+            Ok(()) => {}
+            // Ours, not the reply queue's: the next worker answers.
+            Err(PublishError::Closed) => (_, end) = settle(Happened::Interrupted, true),
+            Err(error) => {
+                detail = format!("its reply cannot be delivered to {reply_to:?}: {error}");
+                (_, end) = settle(Happened::Unanswerable, true);
+            }
         }
         metrics().stage(Stage::Reply, started.elapsed());
     }
@@ -146,6 +153,7 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
     match end {
         Settle::Ack => delivery.receipt.ack(),
         Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
+        Settle::Requeue => delivery.receipt.requeue(),
         Settle::GiveBack => shared.outbox.give_back(delivery).await,
         Settle::Park { not_before } => shared.outbox.park(delivery, not_before).await,
         Settle::Leave => drop(delivery),

@@ -49,7 +49,7 @@ impl Outbox {
     }
 
     /// Publishes a result and waits for the broker's confirm. A queue that is gone is counted, no error: whoever asked is
-    /// gone too. An error is final: no try would help.
+    /// gone too. An error is final: no try here would help.
     pub(crate) async fn reply(&self, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
         reply(&self.publisher, reply_to, envelope).await
     }

@@ -11,6 +11,8 @@ pub(crate) enum Happened {
     Outcome,
     /// Nothing was sent, because this worker stops or closed its MQTT connection.
     NotStarted,
+    /// The worker ends while the command may be at the device, or while its result is not confirmed; it may run again.
+    Interrupted,
     /// Nothing was sent, because the delivery is no longer ours: the broker gave it to somebody else.
     Lost,
     /// Its time has not come, and it is too far away to be held.
@@ -49,6 +51,8 @@ pub(crate) enum Settle {
         /// Milliseconds since the Unix epoch.
         not_before: u64,
     },
+    /// The very message goes back, marked as delivered before: whoever gets it must not take it for one that nobody began.
+    Requeue,
     /// Nothing: the broker has taken it away already.
     Leave,
 }
@@ -62,6 +66,7 @@ pub(crate) fn settle(happened: Happened, reply_to: bool) -> (Reply, Settle) {
         (Happened::Unserved, _) => (Reply::Nothing, Settle::DeadLetter("unserved")),
         (Happened::Panicked, false) => (Reply::Nothing, Settle::DeadLetter("panic")),
         (Happened::Unanswerable, _) => (Reply::Nothing, Settle::DeadLetter("unanswerable")),
+        (Happened::Interrupted, _) => (Reply::Nothing, Settle::Requeue),
         (Happened::NotStarted, _) => (Reply::Nothing, Settle::GiveBack),
         (Happened::TooEarly { not_before }, _) => (Reply::Nothing, Settle::Park { not_before }),
         (Happened::Lost, _) => (Reply::Nothing, Settle::Leave),
@@ -86,6 +91,8 @@ mod tests {
             (H::Panicked, false, Reply::Nothing, Settle::DeadLetter("panic")),
             (H::Unanswerable, true, Reply::Nothing, Settle::DeadLetter("unanswerable")),
             (H::Unanswerable, false, Reply::Nothing, Settle::DeadLetter("unanswerable")),
+            (H::Interrupted, true, Reply::Nothing, Settle::Requeue),
+            (H::Interrupted, false, Reply::Nothing, Settle::Requeue),
             (H::NotStarted, true, Reply::Nothing, Settle::GiveBack),
             (H::NotStarted, false, Reply::Nothing, Settle::GiveBack),
             (H::TooEarly { not_before: 7 }, true, Reply::Nothing, Settle::Park { not_before: 7 }),

@@ -121,6 +121,24 @@ async fn when_the_grace_is_over_the_worker_ends_as_if_told_twice() {
 }
 
 #[tokio::test]
+async fn a_job_that_may_run_again_goes_back_as_begun_when_its_worker_is_stopped_at_once() {
+    let scene = Scene::start(Dialect::Default).await.set("WORKER__GRACE", "300ms");
+    scene.fleet.behave(Behaviour::Silent);
+    let mut first = scene.worker().await;
+    let job = job_with("j1", "a", json!({"guarantee": "at_least_once", "timeout_ms": 290_000}));
+    scene.send(&job).await;
+    scene.fleet.wait_for(1, SOON).await;
+    first.terminate();
+    assert_eq!(first.wait(SOON).await.code(), Some(0));
+    scene.fleet.behave(Behaviour::Echo);
+    let _second = scene.worker().await;
+    let result = scene.result("j1").await;
+    // As a fresh message nobody would know that the device may have got it, and a "no" would be a guess.
+    assert_eq!((said(&result), &result["redelivered"]), (("succeeded", "yes"), &json!(true)), "{result}");
+    scene.check(&[job]);
+}
+
+#[tokio::test]
 async fn jobs_of_a_killed_worker_run_again_only_where_they_may() {
     let scene = Scene::start(Dialect::Default).await;
     scene.fleet.behave(Behaviour::Silent);

@@ -1,0 +1,50 @@
+//! What `send` and `call` ask of one device: the same words, whichever way the command goes.
+
+use super::payload::Payload;
+use super::values;
+use crate::job::{Guarantee, Job, Mode, Targets};
+use std::time::Duration;
+
+/// One command to one device.
+#[derive(Debug, clap::Args)]
+pub struct Request {
+    /// The device's id
+    pub device: String,
+    /// The command's name
+    pub command: String,
+    /// JSON, @FILE, or - for standard input
+    #[arg(allow_negative_numbers = true)]
+    pub payload: Option<Payload>,
+    /// Do not wait for the device's answer: done when the broker took the command
+    #[arg(long)]
+    pub one_way: bool,
+    /// How long to wait for the device's answer
+    #[arg(long, value_name = "5s", value_parser = values::time)]
+    pub timeout: Option<Duration>,
+    /// The device profile
+    #[arg(long)]
+    pub profile: Option<String>,
+}
+
+impl Request {
+    /// The job that it is, with an id of its own.
+    ///
+    /// # Errors
+    ///
+    /// The payload cannot be read.
+    pub fn job(&self, guarantee: Option<Guarantee>, enqueued_at: Option<u64>) -> anyhow::Result<Job> {
+        Ok(Job {
+            id: ulid::Ulid::generate().to_string().into(),
+            targets: Targets::One(self.device.as_str().into()),
+            command: self.command.as_str().into(),
+            payload: Payload::of(self.payload.as_ref())?,
+            mode: if self.one_way { Mode::Publish } else { Mode::Request },
+            profile: self.profile.as_deref().unwrap_or("default").into(),
+            timeout: self.timeout,
+            expires_at: None,
+            not_before: None,
+            guarantee,
+            enqueued_at,
+        })
+    }
+}
