@@ -81,7 +81,9 @@ async fn a_broker_that_is_killed_and_comes_back_has_everything_that_was_confirme
     let before = join_all((0..300).map(|number| publisher.publish(to(), message(number), true))).await;
     assert!(before.into_iter().all(|confirm| confirm.is_ok()));
     let held = take(&mut deliveries, 10).await;
-    own.wait_written_down(&name).await;
+    // RabbitMQ 3.10 never serves a quorum queue again that was declared less than 0.3 s before the node was killed. Waiting until
+    // the node has written it down took over three minutes here.
+    tokio::time::sleep(Duration::from_secs(1)).await;
 
     own.with(|node| {
         node.kill();
