@@ -11,8 +11,9 @@ use crate::mqtt::{self, Agent};
 use crate::shutdown::{Drained, Shutdown};
 use crate::telemetry::{Exporter, Health, Http, http};
 use crate::wire::native;
-use crate::worker::{self, Worker};
+use crate::worker::{self, Kind, Source, Worker};
 use anyhow::{Context, bail};
+use futures_util::future::join_all;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -165,15 +166,15 @@ impl Parts {
 
     /// Takes jobs until the soft stop.
     async fn work(&self, config: &Config, options: amqp::Options) {
-        let (consumer, deliveries) =
-            Consumer::start(self.consuming.clone(), topology(config), config.amqp.queue.clone(), config.amqp.prefetch);
-        let (health, mut state) = (self.health.clone(), consumer.state());
+        let consume = |topology, queue, prefetch| Consumer::start(self.consuming.clone(), topology, queue, prefetch);
+        let jobs = consume(topology(config), config.amqp.queue.clone(), config.amqp.prefetch);
+        let (health, mut state) = (self.health.clone(), jobs.0.state());
         tokio::spawn(async move {
             loop {
                 match state.borrow_and_update().clone() {
                     ConsumerState::Consuming { .. } => health.up(JOBS),
                     ConsumerState::Waiting { reason } => health.down(JOBS, reason),
-                    ConsumerState::Paused => health.down(JOBS, "paused while the MQTT connection is away"),
+                    ConsumerState::Paused => health.down(JOBS, "paused while a connection is away or blocked"),
                     ConsumerState::Stopped => health.down(JOBS, "stopped"),
                 }
                 if state.changed().await.is_err() {
@@ -183,16 +184,22 @@ impl Parts {
         });
         let publisher = Publisher::start(self.publishing.clone(), options);
         let channels = ChannelPool::new(self.publishing.clone());
-        let source = (consumer, deliveries);
+        let quarantine = Topology { queues: vec![quarantine(config)], declare: config.amqp.declare };
+        let apart = consume(quarantine, worker::quarantine_queue(&config.amqp.queue), 1);
+        let sources = vec![
+            Source::new(Kind::Jobs, jobs, config.worker.concurrency),
+            // One at a time: whoever kills the worker is known then.
+            Source::new(Kind::Apart, apart, 1),
+        ];
         let worker = Worker::new(
             worker_options(config),
             self.commander.clone(),
-            source,
-            publisher.clone(),
+            sources,
+            (publisher.clone(), self.publishing.state()),
             channels,
             self.shutdown.clone(),
         );
-        let consumer = worker.run().await;
+        let sources = worker.run().await;
         if timeout(PATIENCE, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
             self.agent.close().await;
@@ -203,7 +210,7 @@ impl Parts {
             Drained::Abandoned(tasks) => tracing::error!(tasks, "some jobs did not end"),
         }
         publisher.close().await;
-        if timeout(LAST, consumer.settled()).await.is_err() {
+        if timeout(LAST, join_all(sources.iter().map(|source| source.settled()))).await.is_err() {
             tracing::warn!("some acks could not be written; the broker delivers those jobs again");
         }
     }
@@ -286,9 +293,20 @@ pub fn topology(config: &Config) -> Topology {
         QueueType::Classic => QueueKind::Classic,
     };
     // First the dead letters: no job is taken before there is a place for what cannot be processed.
-    let queues =
+    let mut queues =
         vec![QueueSpec::keeping(&amqp.dead_letter_queue), QueueSpec::jobs(&amqp.queue, kind, &amqp.dead_letter_queue)];
+    if amqp.declare {
+        // Before any job is taken that may have to go there. Where the queues are somebody else's, a missing one is no
+        // reason not to work.
+        queues.push(quarantine(config));
+    }
     Topology { queues, declare: amqp.declare }
+}
+
+/// The queue of jobs that lost their workers. It has to count deliveries, whatever the type of the other.
+fn quarantine(config: &Config) -> QueueSpec {
+    let name = worker::quarantine_queue(&config.amqp.queue);
+    QueueSpec::jobs(name, QueueKind::Quorum, &config.amqp.dead_letter_queue)
 }
 
 fn worker_options(config: &Config) -> worker::Options {

@@ -33,6 +33,10 @@ pub(super) async fn settle_all(
         if received == 0 {
             break;
         }
+        tokio::select! {
+            () = life.may_settle() => {}
+            () = life.ended() => break,
+        }
         let writing = write(&channel, &mut ledger, &mut ready, &mut acked);
         let written = tokio::select! {
             written = writing => written,

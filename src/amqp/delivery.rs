@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -25,8 +25,9 @@ pub struct Delivery {
     pub queue: Arc<str>,
     /// Whether the broker gave it out before, to us or to another.
     pub redelivered: bool,
-    /// How often it was given out before, where the queue counts (`x-delivery-count` of quorum queues); else 0.
-    pub delivery_count: u64,
+    /// How often it was given out before, where the message says (`x-delivery-count` of quorum queues, from the first
+    /// redelivery on).
+    pub delivery_count: Option<u64>,
     /// When it reached this program.
     pub received: Now,
     /// What settles it.
@@ -140,6 +141,7 @@ impl Lane {
             acker: OnceLock::new(),
             pulse,
             ended: CancellationToken::new(),
+            held: watch::Sender::new(false),
         });
         (Arc::new(Self { life, settlements }), settled)
     }
@@ -165,6 +167,17 @@ pub(super) struct Life {
     acker: OnceLock<lapin::Acker>,
     pulse: Arc<Pulse>,
     ended: CancellationToken,
+    /// Whether settlements wait, because the broker is being told to give no more.
+    held: watch::Sender<bool>,
+}
+
+/// While it lives, no settlement of the channel is written.
+pub(super) struct Held<'l>(&'l Life);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.held.send_replace(false);
+    }
 }
 
 impl Life {
@@ -172,6 +185,20 @@ impl Life {
         self.open.load(Ordering::Acquire)
             && self.pulse.is_alive()
             && !self.acker.get().is_some_and(lapin::Acker::poisoned)
+    }
+
+    /// Lets settlements wait until the guard is dropped; what is being written now may still be.
+    pub(super) fn hold_settlements(&self) -> Held<'_> {
+        self.held.send_replace(true);
+        Held(self)
+    }
+
+    /// Completes while settlements may be written. Cancel safe.
+    pub(super) async fn may_settle(&self) {
+        if *self.held.borrow() {
+            // Its sender lives as long as this.
+            let _ = self.held.subscribe().wait_for(|held| !held).await;
+        }
     }
 
     pub(super) fn watch(&self, acker: &lapin::Acker) {

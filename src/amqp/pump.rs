@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
 use lapin::types::FieldTable;
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
@@ -24,6 +24,9 @@ use crate::envelope::Value;
 
 /// How often a paused channel is looked at: nothing else tells that the broker closed it meanwhile.
 const PAUSED_CHECK: Duration = Duration::from_millis(500);
+
+/// How long the broker must have given nothing, while nothing is settled, to have given all that it may.
+const QUIET: Duration = Duration::from_millis(100);
 
 pub(super) struct Pump {
     connection: Connection,
@@ -200,6 +203,21 @@ impl Pump {
                 }
             }
         }
+        // What the broker gives out for an ack that overtakes the cancel never arrives, and comes back as delivered before.
+        // So it first gives all that it may while nothing is settled, then is told to stop, and then hears of acks again.
+        let _held = session.lane.life.hold_settlements();
+        loop {
+            let arrived = tokio::select! {
+                () = session.lane.life.ended() => return lost("the channel is gone"),
+                arrived = timeout(QUIET, stream.next()) => arrived,
+            };
+            match arrived {
+                Err(_) => break,
+                Ok(Some(Ok(delivery))) => self.take(session, delivery),
+                Ok(Some(Err(error))) => return lost(&error.to_string()),
+                Ok(None) => return lost("the broker cancelled the consumer"),
+            }
+        }
         // What the broker sent before it read the cancel is ours, and comes before the stream's end.
         let cancel = session.channel.basic_cancel(stream.tag(), BasicCancelOptions::default());
         if let Err(error) = session.link.answer("basic.cancel", deadline, cancel).await {
@@ -256,8 +274,8 @@ impl Pump {
             warn!(queue = %self.queue, bytes, "a message came with headers too large for a frame; they are left out");
         }
         let delivery_count = match envelope.headers.get("x-delivery-count") {
-            Some(Value::Int(count)) => u64::try_from(*count).unwrap_or(0),
-            _ => 0,
+            Some(Value::Int(count)) => u64::try_from(*count).ok(),
+            _ => None,
         };
         let delivery = Delivery {
             envelope,

@@ -4,6 +4,7 @@ use super::Shared;
 use super::admission::hold;
 use super::intake::{self, Running, Taken, What};
 use super::many;
+use super::quarantine::Course;
 use super::recent::End;
 use super::settlement::{Happened, Reply, Settle, settle};
 use crate::amqp::PublishError;
@@ -36,7 +37,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
         let done = match std::mem::replace(&mut taken.what, What::Answer(Box::new(stopped()))) {
             What::Later { not_before } => match wait_here(shared, not_before).await {
                 Some(()) => {
-                    taken = intake::take(shared, taken.delivery);
+                    taken = intake::take(shared, &taken.source, taken.delivery);
                     continue;
                 }
                 None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
@@ -49,7 +50,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                 Ok(Some(reply)) => Done::repeated(reply, &taken.origin),
                 // The first one did nothing to the device: this one may.
                 _ => {
-                    taken = intake::take(shared, taken.delivery);
+                    taken = intake::take(shared, &taken.source, taken.delivery);
                     continue;
                 }
             },
@@ -72,6 +73,7 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
                 detail: "Celery tasks are not served by this version".to_owned(),
                 ..Done::without_result(Happened::Unserved)
             },
+            What::Course(course) => Done::unread(taken, course),
             What::Repeat(reply) => Done::repeated(reply, &taken.origin),
             What::Run { begun, guarantee, running } => run_one(shared, taken, begun, guarantee, running).await,
             What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk, running).await {
@@ -121,7 +123,7 @@ async fn run_one(shared: &Arc<Shared>, taken: &Taken, begun: Begun, guarantee: G
 
 /// Replies, and settles when the broker has confirmed that.
 async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
-    let Taken { delivery, mode, .. } = taken;
+    let Taken { source, delivery, mode, .. } = taken;
     let received = delivery.received.instant;
     let reply_to = delivery.envelope.reply_to.clone().filter(|queue| !queue.is_empty());
     let (reply, mut end) = settle(done.happened, reply_to.is_some());
@@ -149,12 +151,16 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
             Some(reply) => End::Reached(reply),
         });
     }
-    shared.quiet().await;
     match end {
         Settle::Ack => delivery.receipt.ack(),
         Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
         Settle::Requeue => delivery.receipt.requeue(),
-        Settle::GiveBack => shared.outbox.give_back(delivery).await,
+        Settle::GiveBack => {
+            source.at_rest(shared.options.patience).await;
+            shared.outbox.give_back(delivery).await;
+        }
+        Settle::KeepApart => shared.outbox.keep_apart(delivery).await,
+        Settle::Count => shared.outbox.count(delivery).await,
         Settle::Park { not_before } => shared.outbox.park(delivery, not_before).await,
         Settle::Leave => drop(delivery),
     }
@@ -224,6 +230,17 @@ impl Done {
             result.message_id = Some(ulid::Ulid::generate().to_string());
         }
         self
+    }
+
+    /// What lost its workers before is not looked into.
+    fn unread(taken: &Taken, course: Course) -> Self {
+        let lost = taken.delivery.delivery_count.unwrap_or(0);
+        let detail = format!("it was delivered {lost} times by itself, and no worker lived to settle it");
+        match course {
+            Course::GiveUp => Self { detail, ..Self::without_result(Happened::Poison) },
+            Course::Count => Self::without_result(Happened::Uncounted),
+            Course::KeepApart | Course::Take => Self::without_result(Happened::Suspect),
+        }
     }
 
     fn undecodable(taken: &Taken, failure: Failure) -> Self {

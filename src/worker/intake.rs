@@ -1,8 +1,9 @@
 //! What a delivery is, decided at once and in the order of the deliveries: decoded, looked up, admitted, in its lane.
 
-use super::Shared;
 use super::admission::{Admission, admit};
+use super::quarantine::{self, Course};
 use super::recent::{End, Recall, Reply};
+use super::{Kind, Shared, Source};
 use crate::amqp::{Delivery, Hold};
 use crate::commander::{Begun, Command, Permit};
 use crate::deadline::Now;
@@ -17,6 +18,7 @@ use tokio::sync::oneshot;
 
 /// A delivery and what is to be done about it.
 pub(crate) struct Taken {
+    pub(crate) source: Arc<Source>,
     pub(crate) delivery: Delivery,
     pub(crate) origin: Origin,
     /// The device that results name; empty where the job names none that can be read.
@@ -39,6 +41,8 @@ pub(crate) enum What {
     RunBulk { job: Job, bulk: Bulk, running: Running },
     /// It is a Celery task.
     Unserved,
+    /// It lost too many workers to be taken among others, or at all.
+    Course(Course),
     /// Its id is another job's; say so, but not as if it were that job's result.
     Reused(Failure),
     /// Say of every device what became of it.
@@ -59,29 +63,39 @@ pub(crate) struct Running {
 }
 
 /// Looks at a delivery; nothing here waits.
-pub(crate) fn take(shared: &Arc<Shared>, delivery: Delivery) -> Taken {
+pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Delivery) -> Taken {
     if delivery.redelivered {
         metrics().redelivery();
     }
+    let carried = quarantine::carried(&delivery.envelope);
+    let apart = source.kind == Kind::Apart;
+    let course = quarantine::course(delivery.delivery_count, carried, delivery.redelivered, apart);
+    // A copy of what was delivered before is no fresh job, although the broker takes it for one.
+    delivery.redelivered |= carried > 0;
+    // Before anything looks into it: that may be what kills.
+    if course != Course::Take {
+        return Taken::unread(shared, source, delivery, What::Course(course));
+    }
     if is_celery(&delivery) {
-        let origin = origin(shared, &delivery, "".into(), "".into());
-        return Taken {
-            delivery,
-            origin,
-            device: "".into(),
-            mode: Mode::Request,
-            queued: Duration::ZERO,
-            what: What::Unserved,
-        };
+        return Taken::unread(shared, source, delivery, What::Unserved);
     }
     match native::decode(&delivery.envelope, &shared.options.limits) {
-        Ok(job) => take_job(shared, delivery, job),
+        Ok(job) => take_job(shared, source, delivery, job),
         Err(wrong) => {
             let id = wrong.id.unwrap_or_else(|| "".into());
             let origin = origin(shared, &delivery, id, wrong.command.unwrap_or_else(|| "".into()));
-            let (device, mode, queued) = (wrong.device.unwrap_or_else(|| "".into()), Mode::Request, Duration::ZERO);
-            Taken { delivery, origin, device, mode, queued, what: What::Undecodable(wrong.failure) }
+            let device = wrong.device.unwrap_or_else(|| "".into());
+            Taken { origin, device, ..Taken::unread(shared, source, delivery, What::Undecodable(wrong.failure)) }
         }
+    }
+}
+
+impl Taken {
+    /// One of which nothing is known but what is to be done.
+    fn unread(shared: &Shared, source: &Arc<Source>, delivery: Delivery, what: What) -> Self {
+        let origin = origin(shared, &delivery, "".into(), "".into());
+        let (source, mode, queued) = (source.clone(), Mode::Request, Duration::ZERO);
+        Self { source, delivery, origin, device: "".into(), mode, queued, what }
     }
 }
 
@@ -95,7 +109,7 @@ fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>)
     Origin { id, command, correlation_id, worker: shared.options.name.clone(), redelivered: delivery.redelivered }
 }
 
-fn take_job(shared: &Arc<Shared>, delivery: Delivery, job: Job) -> Taken {
+fn take_job(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, job: Job) -> Taken {
     let received = delivery.received;
     let queued =
         job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
@@ -107,7 +121,7 @@ fn take_job(shared: &Arc<Shared>, delivery: Delivery, job: Job) -> Taken {
     };
     let mode = job.mode;
     let what = decide(shared, &delivery, job);
-    Taken { delivery, origin, device, mode, queued, what }
+    Taken { source: source.clone(), delivery, origin, device, mode, queued, what }
 }
 
 fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {

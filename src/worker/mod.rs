@@ -4,26 +4,30 @@
 //! the pure tables [`admission`] and [`settlement`].
 
 mod admission;
+mod halt;
 mod handle;
 mod intake;
 mod many;
 mod outbox;
+mod quarantine;
 mod recent;
 mod settlement;
+mod source;
 
+pub use quarantine::queue as quarantine_queue;
 pub use recent::Limits as RecentLimits;
+pub use source::{Intake, Kind, Source};
 
-use crate::amqp::{ChannelPool, Consumer, ConsumerState, Delivery, Publisher};
+use crate::amqp::{self, ChannelPool, Publisher};
 use crate::commander::Commander;
-use crate::mqtt::LinkState;
 use crate::shutdown::Shutdown;
 use crate::wire::native;
+use futures_util::future::join_all;
 use outbox::Outbox;
 use recent::Recent;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::time::{sleep, timeout};
+use tokio::sync::watch;
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -38,7 +42,7 @@ pub struct Options {
     pub limits: native::Limits,
     /// What is remembered of finished jobs.
     pub recent: RecentLimits,
-    /// How long the MQTT connection may be away before jobs are left to other replicas.
+    /// How long a connection may be away, or results impossible to publish, before jobs are left to other replicas.
     pub patience: Duration,
     /// The longest that a job with a later start is held here; beyond that it waits in the broker.
     pub hold: Duration,
@@ -56,130 +60,39 @@ pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) commander: Commander,
     pub(crate) outbox: Outbox,
+    /// Whether results can be published.
+    pub(crate) publishing: watch::Receiver<amqp::LinkState>,
     pub(crate) recent: Mutex<Recent>,
     pub(crate) shutdown: Shutdown,
-    /// Whether deliveries are settled: not while the broker is told to give no more.
-    settles: watch::Sender<bool>,
-}
-
-impl Shared {
-    /// Waits while nothing is to be settled: a moment, when the worker stops.
-    pub(crate) async fn quiet(&self) {
-        if *self.settles.borrow() {
-            return;
-        }
-        // Its sender lives as long as this.
-        let _ = self.settles.subscribe().wait_for(|settles| *settles).await;
-    }
 }
 
 /// A worker over its connections.
 pub struct Worker {
     shared: Arc<Shared>,
-    consumer: Consumer,
-    deliveries: mpsc::Receiver<Delivery>,
+    sources: Vec<Intake>,
 }
 
 impl Worker {
-    /// Puts one together; nothing is taken until [`Worker::run`].
+    /// Puts one together; nothing is taken until [`Worker::run`]. `publishing` is the state of the publisher's connection.
     pub fn new(
         options: Options,
         commander: Commander,
-        (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>),
-        publisher: Publisher,
+        sources: Vec<Intake>,
+        (publisher, publishing): (Publisher, watch::Receiver<amqp::LinkState>),
         channels: ChannelPool,
         shutdown: Shutdown,
     ) -> Self {
         let outbox = Outbox::start(publisher, channels, options.dead_letter_queue.clone(), options.late_queue);
-        let settles = watch::Sender::new(true);
-        let shared = Shared { options, commander, outbox, recent: Mutex::default(), shutdown, settles };
-        Self { shared: Arc::new(shared), consumer, deliveries }
+        let shared = Shared { options, commander, outbox, publishing, recent: Mutex::default(), shutdown };
+        Self { shared: Arc::new(shared), sources }
     }
 
     /// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of
-    /// the given [`Shutdown`], which the caller waits for; the consumer is handed back for its last acks.
-    pub async fn run(self) -> Arc<Consumer> {
-        let Self { shared, consumer, mut deliveries } = self;
-        let soft = shared.shutdown.soft();
-        let slots = Arc::new(Semaphore::new(shared.options.concurrency.max(1)));
-        let consumer = Arc::new(consumer);
-        let mut paused = Box::pin(watch_link(shared.clone(), consumer.clone()));
-        loop {
-            let delivery = tokio::select! {
-                biased;
-                () = soft.cancelled() => break,
-                _ = &mut paused => break,
-                delivery = deliveries.recv() => delivery,
-            };
-            let Some(delivery) = delivery else { break };
-            // The broker's prefetch keeps this free; after a reconnect old and new jobs may overlap for a while.
-            let slot = tokio::select! {
-                biased;
-                () = soft.cancelled() => None,
-                slot = slots.clone().acquire_owned() => slot.ok(),
-            };
-            let is_up = shared.commander.agent().state().borrow().is_up();
-            let (Some(slot), true) = (slot, is_up || !is_paused(&consumer)) else {
-                shared.outbox.give_back(delivery).await;
-                continue;
-            };
-            // In the order of the deliveries, and before anything waits: two commands to one device must not swap.
-            let taken = intake::take(&shared, delivery);
-            let shared_for_task = shared.clone();
-            shared.shutdown.spawn(async move {
-                handle::handle(&shared_for_task, taken).await;
-                drop(slot);
-            });
-        }
-        // What the broker gives out for an ack that overtakes the cancel never arrives, and comes back as delivered before:
-        // so it first gives all that it may, then is told to stop, and only then hears of acks and returned jobs again.
-        shared.settles.send_replace(false);
-        let mut held = Vec::new();
-        while let Ok(Some(delivery)) = timeout(QUIET, deliveries.recv()).await {
-            held.push(delivery);
-        }
-        let stopped = async {
-            consumer.stop().await;
-            shared.settles.send_replace(true);
-        };
-        let drain = async {
-            while let Some(delivery) = deliveries.recv().await {
-                held.push(delivery);
-            }
-        };
-        tokio::join!(stopped, drain);
-        // Everything that was still in the consumer's hands was not begun.
-        for delivery in held {
-            shared.outbox.give_back(delivery).await;
-        }
-        consumer
-    }
-}
-
-/// How long the broker must have given nothing, while nothing is settled, to have given all that it may.
-const QUIET: Duration = Duration::from_millis(100);
-
-fn is_paused(consumer: &Consumer) -> bool {
-    *consumer.state().borrow() == ConsumerState::Paused
-}
-
-/// While the MQTT connection is away for longer than the patience, jobs are left to others. Never returns.
-async fn watch_link(shared: Arc<Shared>, consumer: Arc<Consumer>) {
-    let mut state = shared.commander.agent().state();
-    loop {
-        let away = state.wait_for(|state| !state.is_up()).await.is_ok();
-        let back = async { state.clone().wait_for(LinkState::is_up).await.is_ok() };
-        tokio::select! {
-            back = back, if away => if back { continue },
-            () = sleep(shared.options.patience) => {}
-        }
-        tracing::warn!("the MQTT connection is away: jobs are left to other workers until it is back");
-        consumer.pause().await;
-        if state.wait_for(LinkState::is_up).await.is_err() {
-            // Closed for good: the program is about to stop.
-            std::future::pending::<()>().await;
-        }
-        tracing::info!("the MQTT connection is back: taking jobs again");
-        consumer.resume();
+    /// the given [`Shutdown`], which the caller waits for; the sources are handed back for their last acks.
+    pub async fn run(self) -> Vec<Arc<Source>> {
+        let Self { shared, sources } = self;
+        let served = sources.iter().map(|intake| intake.source.clone()).collect();
+        join_all(sources.into_iter().map(|intake| source::serve(shared.clone(), intake))).await;
+        served
     }
 }

@@ -1,13 +1,15 @@
 //! Everything that a worker publishes: results, late results, dead letters, and jobs that go back.
 
+use super::quarantine;
 use crate::amqp::{self, Address, ChannelPool, Delivery, PublishError, Publisher, Routing};
 use crate::deadline::Now;
 use crate::envelope::{Envelope, Value};
 use crate::metrics::metrics;
 use crate::wire::native;
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::mpsc;
 
 /// The headers that a dead letter carries.
 const REASON: &str = "x-switchboard-reason";
@@ -24,8 +26,8 @@ pub(crate) struct Outbox {
     channels: ChannelPool,
     dead_letter_queue: Arc<str>,
     late: mpsc::Sender<(Arc<str>, Envelope)>,
-    /// Set once the broker has the queues in which jobs wait for their time.
-    ladder: Arc<OnceCell<()>>,
+    /// The queues to which the broker lets jobs come back when their time has come.
+    ladders: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Outbox {
@@ -36,7 +38,7 @@ impl Outbox {
         late_queue: usize,
     ) -> Self {
         let (late, mut waiting) = mpsc::channel::<(Arc<str>, Envelope)>(late_queue.max(1));
-        let outbox = Self { publisher, channels, dead_letter_queue, late, ladder: Arc::default() };
+        let outbox = Self { publisher, channels, dead_letter_queue, late, ladders: Arc::default() };
         let publisher = outbox.publisher.clone();
         tokio::spawn(async move {
             while let Some((reply_to, envelope)) = waiting.recv().await {
@@ -67,7 +69,7 @@ impl Outbox {
         let mut envelope = delivery.envelope.clone();
         envelope.headers.set(REASON, reason.into());
         envelope.headers.set(DETAIL, Value::Text(detail.chars().take(MAX_DETAIL).collect()));
-        envelope.headers.set(FROM_QUEUE, Value::Text(delivery.queue.to_string()));
+        envelope.headers.set(FROM_QUEUE, Value::Text(quarantine::home(&delivery.queue).to_owned()));
         // Kept for a person to look at, however soon the job would have expired.
         envelope.expiration = None;
         envelope.persistent = true;
@@ -112,17 +114,45 @@ impl Outbox {
         }
     }
 
+    /// Puts a copy of a delivery into the queue of those kept apart, and acks; where that is gone it is a dead letter.
+    pub(crate) async fn keep_apart(&self, delivery: Delivery) {
+        tracing::warn!(
+            job_id = delivery.envelope.message_id,
+            queue = &*delivery.queue,
+            "a job lost its workers several times; from now on it is run by itself"
+        );
+        let to = quarantine::queue(&delivery.queue);
+        self.recount(delivery, to).await;
+    }
+
+    /// Puts a copy of a delivery back into its queue with its count, and acks.
+    pub(crate) async fn count(&self, delivery: Delivery) {
+        let to = delivery.queue.to_string();
+        self.recount(delivery, to).await;
+    }
+
+    async fn recount(&self, delivery: Delivery, to: String) {
+        let deliveries = quarantine::carried(&delivery.envelope) + delivery.delivery_count.unwrap_or(1);
+        let copy = quarantine::counted(&delivery.envelope, deliveries);
+        match self.channels.publish_routed(Address::queue(&*to), copy, WITHIN).await {
+            Ok(Routing::Routed) => delivery.receipt.ack(),
+            Ok(Routing::Unroutable) => self.dead_letter(delivery, "poison", &format!("the queue {to} is gone")).await,
+            Err(error) => {
+                tracing::error!(to, "a job that lost its workers could not be put there: {error}");
+                delivery.receipt.requeue();
+            }
+        }
+    }
+
     /// Puts a copy of a delivery where it waits for its time, and acks; where that is impossible it is a dead letter.
     pub(crate) async fn park(&self, delivery: Delivery, not_before: u64) {
         let wait = Duration::from_millis(not_before.saturating_sub(Now::read().unix_ms));
-        let queue = delivery.queue.to_string();
-        // Once is enough for the life of the process: who deletes the ladder under a running worker gets dead letters.
-        let ladder = self.ladder.get_or_try_init(|| self.channels.ensure_ladder(&queue)).await;
-        let parked = match ladder {
+        let queue = quarantine::home(&delivery.queue);
+        let parked = match self.ensure_ladder(queue).await {
             Err(error) => Err(error.to_string()),
             Ok(()) => {
                 let copy = native::parked(&delivery.envelope);
-                match self.channels.publish_routed(amqp::delayed(&queue, wait), copy, WITHIN).await {
+                match self.channels.publish_routed(amqp::delayed(queue, wait), copy, WITHIN).await {
                     Ok(Routing::Routed) => Ok(()),
                     Ok(Routing::Unroutable) => Err("the broker's delay queues are gone".to_owned()),
                     Err(error) => Err(error.to_string()),
@@ -133,6 +163,20 @@ impl Outbox {
             Ok(()) => delivery.receipt.ack(),
             Err(reason) => self.dead_letter(delivery, "undelayable", &reason).await,
         }
+    }
+
+    /// Once is enough for the life of the process: who deletes the ladder under a running worker gets dead letters.
+    async fn ensure_ladder(&self, queue: &str) -> Result<(), amqp::Error> {
+        let known = self.ladders().contains(queue);
+        if !known {
+            self.channels.ensure_ladder(queue).await?;
+            self.ladders().insert(queue.to_owned());
+        }
+        Ok(())
+    }
+
+    fn ladders(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.ladders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes anything to a queue, confirmed.

@@ -20,6 +20,12 @@ pub(crate) enum Happened {
         /// When it has: milliseconds since the Unix epoch.
         not_before: u64,
     },
+    /// It lost too many workers to be taken among others.
+    Suspect,
+    /// It lost a worker, and its queue does not count that.
+    Uncounted,
+    /// It lost too many workers even by itself.
+    Poison,
     /// The rest of it went back to the queue as a message of its own, confirmed.
     Continued,
     /// Our own code failed on it.
@@ -51,6 +57,10 @@ pub(crate) enum Settle {
         /// Milliseconds since the Unix epoch.
         not_before: u64,
     },
+    /// A copy with its count goes to the queue of those kept apart, confirmed; then ack.
+    KeepApart,
+    /// A copy with its count goes back to its queue, confirmed; then ack.
+    Count,
     /// The very message goes back, marked as delivered before: whoever gets it must not take it for one that nobody began.
     Requeue,
     /// Nothing: the broker has taken it away already.
@@ -66,6 +76,9 @@ pub(crate) fn settle(happened: Happened, reply_to: bool) -> (Reply, Settle) {
         (Happened::Unserved, _) => (Reply::Nothing, Settle::DeadLetter("unserved")),
         (Happened::Panicked, false) => (Reply::Nothing, Settle::DeadLetter("panic")),
         (Happened::Unanswerable, _) => (Reply::Nothing, Settle::DeadLetter("unanswerable")),
+        (Happened::Suspect, _) => (Reply::Nothing, Settle::KeepApart),
+        (Happened::Uncounted, _) => (Reply::Nothing, Settle::Count),
+        (Happened::Poison, _) => (Reply::Nothing, Settle::DeadLetter("poison")),
         (Happened::Interrupted, _) => (Reply::Nothing, Settle::Requeue),
         (Happened::NotStarted, _) => (Reply::Nothing, Settle::GiveBack),
         (Happened::TooEarly { not_before }, _) => (Reply::Nothing, Settle::Park { not_before }),
@@ -95,6 +108,12 @@ mod tests {
             (H::Interrupted, false, Reply::Nothing, Settle::Requeue),
             (H::NotStarted, true, Reply::Nothing, Settle::GiveBack),
             (H::NotStarted, false, Reply::Nothing, Settle::GiveBack),
+            (H::Suspect, true, Reply::Nothing, Settle::KeepApart),
+            (H::Suspect, false, Reply::Nothing, Settle::KeepApart),
+            (H::Uncounted, true, Reply::Nothing, Settle::Count),
+            (H::Uncounted, false, Reply::Nothing, Settle::Count),
+            (H::Poison, true, Reply::Nothing, Settle::DeadLetter("poison")),
+            (H::Poison, false, Reply::Nothing, Settle::DeadLetter("poison")),
             (H::TooEarly { not_before: 7 }, true, Reply::Nothing, Settle::Park { not_before: 7 }),
             (H::TooEarly { not_before: 7 }, false, Reply::Nothing, Settle::Park { not_before: 7 }),
             (H::Continued, true, Reply::Nothing, Settle::Ack),

@@ -42,13 +42,17 @@ async fn what_is_given_back_comes_again_counted_and_what_is_rejected_is_dead() {
     fill(&connection, &name, 1).await;
     let (_consumer, mut deliveries) = Consumer::start(connection.clone(), jobs, name.clone(), 5);
     let delivery = next(&mut deliveries).await;
-    assert_eq!((delivery.redelivered, delivery.delivery_count), (false, 0));
+    assert_eq!((delivery.redelivered, delivery.delivery_count), (false, None));
     delivery.receipt.requeue();
     let delivery = next(&mut deliveries).await;
-    assert_eq!((delivery.redelivered, delivery.delivery_count), (true, 1));
+    assert_eq!((delivery.redelivered, delivery.delivery_count), (true, Some(1)));
     drop(delivery);
     let delivery = next(&mut deliveries).await;
-    assert_eq!((delivery.redelivered, delivery.delivery_count), (true, 2), "a dropped receipt gives the message back");
+    assert_eq!(
+        (delivery.redelivered, delivery.delivery_count),
+        (true, Some(2)),
+        "a dropped receipt gives the message back"
+    );
     delivery.receipt.reject();
     has(&name, 0, 0).await;
     has(&format!("{name}.dead"), 1, 0).await;

@@ -1,0 +1,112 @@
+//! A queue that jobs are taken from: its deliveries become tasks, in their order, while the worker may take any.
+
+use super::handle;
+use super::intake;
+use super::{Shared, halt};
+use crate::amqp::{Consumer, ConsumerState, Delivery};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
+
+/// Which jobs a queue holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Jobs as producers publish them.
+    Jobs,
+    /// Jobs that lost their workers, kept apart.
+    Apart,
+}
+
+/// Where jobs come from.
+pub struct Source {
+    pub(crate) kind: Kind,
+    pub(crate) consumer: Consumer,
+    /// Jobs of this queue under way at one time.
+    slots: Arc<Semaphore>,
+}
+
+/// A source and what comes out of it.
+pub struct Intake {
+    pub(super) source: Arc<Source>,
+    deliveries: mpsc::Receiver<Delivery>,
+}
+
+impl Source {
+    /// Jobs of one consumer, so many at one time.
+    pub fn new(kind: Kind, (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>), concurrency: usize) -> Intake {
+        let slots = Arc::new(Semaphore::new(concurrency.max(1)));
+        Intake { source: Arc::new(Self { kind, consumer, slots }), deliveries }
+    }
+
+    /// Waits until the broker gives us nothing from this queue, at most `within`. What is put into the queue before that
+    /// may come straight back, and be lost on the way: then it counts as delivered before.
+    pub(crate) async fn at_rest(&self, within: Duration) {
+        let mut state = self.consumer.state();
+        let at_rest = state.wait_for(|state| !matches!(state, ConsumerState::Consuming { .. }));
+        // Late, it is given back all the same: it may become one that was delivered before, which is said honestly.
+        let _ = timeout(within, at_rest).await;
+    }
+
+    /// After the stop: waits until every receipt was settled and written, or the connection was lost. Cancel safe.
+    pub async fn settled(&self) {
+        self.consumer.settled().await;
+    }
+
+    fn is_paused(&self) -> bool {
+        *self.consumer.state().borrow() == ConsumerState::Paused
+    }
+}
+
+/// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of the
+/// worker's [`Shutdown`](crate::shutdown::Shutdown).
+pub(super) async fn serve(shared: Arc<Shared>, intake: Intake) {
+    let Intake { source, mut deliveries } = intake;
+    tokio::select! {
+        () = take_all(&shared, &source, &mut deliveries) => {}
+        never = halt::watch(&shared, &source.consumer) => match never {},
+    }
+    // Everything that was still in the consumer's hands was not begun.
+    let mut held = Vec::new();
+    let drain = async {
+        while let Some(delivery) = deliveries.recv().await {
+            held.push(delivery);
+        }
+    };
+    tokio::join!(source.consumer.stop(), drain);
+    for delivery in held {
+        shared.outbox.give_back(delivery).await;
+    }
+}
+
+/// Ends at the soft stop, or with the consumer.
+async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut mpsc::Receiver<Delivery>) {
+    let soft = shared.shutdown.soft();
+    loop {
+        let delivery = tokio::select! {
+            biased;
+            () = soft.cancelled() => return,
+            delivery = deliveries.recv() => delivery,
+        };
+        let Some(delivery) = delivery else { return };
+        // The broker's prefetch keeps this free; after a reconnect old and new jobs may overlap for a while.
+        let slot = tokio::select! {
+            biased;
+            () = soft.cancelled() => None,
+            slot = source.slots.clone().acquire_owned() => slot.ok(),
+        };
+        let is_up = shared.commander.agent().state().borrow().is_up();
+        let (Some(slot), true) = (slot, is_up || !source.is_paused()) else {
+            source.at_rest(shared.options.patience).await;
+            shared.outbox.give_back(delivery).await;
+            continue;
+        };
+        // In the order of the deliveries, and before anything waits: two commands to one device must not swap.
+        let taken = intake::take(shared, source, delivery);
+        let shared_for_task = shared.clone();
+        shared.shutdown.spawn(async move {
+            handle::handle(&shared_for_task, taken).await;
+            drop(slot);
+        });
+    }
+}
