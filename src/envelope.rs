@@ -64,6 +64,12 @@ impl Headers {
         }
     }
 
+    /// Takes a header out.
+    pub fn take(&mut self, name: &str) -> Option<Value> {
+        let index = self.0.iter().position(|(key, _)| key == name)?;
+        Some(self.0.remove(index).1)
+    }
+
     /// Whether there is no header at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -269,12 +269,14 @@ impl Pump {
             return;
         }
         session.lane.life.watch(&delivery.acker);
-        let envelope = properties::envelope(&delivery.properties, delivery.data);
+        let mut envelope = properties::envelope(&delivery.properties, delivery.data);
         if let Some(Value::Int(bytes)) = envelope.headers.get(HEADERS_DROPPED) {
             warn!(queue = %self.queue, bytes, "a message came with headers too large for a frame; they are left out");
         }
-        let delivery_count = match envelope.headers.get("x-delivery-count") {
-            Some(Value::Int(count)) => u64::try_from(*count).ok(),
+        // Taken out: a copy of the message would carry it into a queue that counts from nothing. On a message that was never
+        // given out before, it is a producer's word.
+        let delivery_count = match envelope.headers.take("x-delivery-count") {
+            Some(Value::Int(count)) if delivery.redelivered => u64::try_from(count).ok(),
             _ => None,
         };
         let delivery = Delivery {
