@@ -11,7 +11,7 @@ use crate::mqtt::{self, Agent};
 use crate::shutdown::{Drained, Shutdown};
 use crate::telemetry::{Exporter, Health, Http, http};
 use crate::wire::native;
-use crate::worker::{self, Kind, Source, Worker};
+use crate::worker::{self, Intake, Kind, Worker};
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use std::sync::{Arc, OnceLock};
@@ -187,9 +187,9 @@ impl Parts {
         let quarantine = Topology { queues: vec![quarantine(config)], declare: config.amqp.declare };
         let apart = consume(quarantine, worker::quarantine_queue(&config.amqp.queue), 1);
         let sources = vec![
-            Source::new(Kind::Jobs, jobs, config.worker.concurrency),
+            Intake::new(Kind::Jobs, jobs, config.worker.concurrency),
             // One at a time: whoever kills the worker is known then.
-            Source::new(Kind::Apart, apart, 1),
+            Intake::new(Kind::Apart, apart, 1),
         ];
         let worker = Worker::new(
             worker_options(config),

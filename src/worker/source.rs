@@ -32,13 +32,15 @@ pub struct Intake {
     deliveries: mpsc::Receiver<Delivery>,
 }
 
-impl Source {
+impl Intake {
     /// Jobs of one consumer, so many at one time.
-    pub fn new(kind: Kind, (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>), concurrency: usize) -> Intake {
+    pub fn new(kind: Kind, (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>), concurrency: usize) -> Self {
         let slots = Arc::new(Semaphore::new(concurrency.max(1)));
-        Intake { source: Arc::new(Self { kind, consumer, slots }), deliveries }
+        Self { source: Arc::new(Source { kind, consumer, slots }), deliveries }
     }
+}
 
+impl Source {
     /// Waits until the broker gives us nothing from this queue, at most `within`. What is put into the queue before that
     /// may come straight back, and be lost on the way: then it counts as delivered before.
     pub(crate) async fn at_rest(&self, within: Duration) {
