@@ -35,6 +35,7 @@ mod worker_poison;
 mod worker_queues;
 mod worker_repeats;
 mod worker_replicas;
+mod worker_rolling;
 mod worker_scene;
 mod worker_statuses;
 mod worker_times;
