@@ -180,7 +180,7 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    fn new(limit: Duration) -> Self {
+    pub(super) fn new(limit: Duration) -> Self {
         Self {
             alive: AtomicBool::new(true),
             beat: AtomicU64::new(0),

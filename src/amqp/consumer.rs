@@ -64,6 +64,13 @@ impl Consumer {
         (Self { wish, state, tasks }, deliveries)
     }
 
+    /// A handle to something else that consumes.
+    #[cfg(test)]
+    pub(super) fn over(wish: watch::Sender<Wish>, state: watch::Receiver<ConsumerState>, tasks: TaskTracker) -> Self {
+        tasks.close();
+        Self { wish, state, tasks }
+    }
+
     /// What it is doing, and each change of it.
     pub fn state(&self) -> watch::Receiver<ConsumerState> {
         self.state.clone()

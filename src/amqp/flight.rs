@@ -46,6 +46,13 @@ impl Message {
         async move { channel.basic_publish(exchange, routing_key, options, &body, properties).await?.await }
     }
 
+    /// The routing key, and the message as it was given.
+    #[cfg(test)]
+    pub(super) fn content(&self) -> (String, Envelope) {
+        let envelope = super::properties::envelope(&self.properties, self.body.to_vec());
+        (self.routing_key.to_string(), envelope)
+    }
+
     /// Whether this is the message that came back. The broker repeats these three unchanged; lapin attaches a return to
     /// whichever confirm resolves next, so nothing else can be trusted.
     pub(super) fn is(&self, returned: &BasicReturnMessage) -> bool {

@@ -18,6 +18,8 @@ mod dial;
 mod flight;
 mod isolation;
 mod ledger;
+#[cfg(test)]
+pub(crate) mod memory;
 mod mend;
 mod options;
 mod outbound;

@@ -91,6 +91,12 @@ impl Publisher {
         Self { inbox, unroutable, closing, tasks }
     }
 
+    /// A handle to something else that publishes.
+    #[cfg(test)]
+    pub(super) fn over(inbox: mpsc::Sender<Flight>, closing: CancellationToken) -> Self {
+        Self { inbox, unroutable: Arc::default(), closing, tasks: TaskTracker::new() }
+    }
+
     /// Publishes, and completes when the broker has confirmed. A nack, a lost channel or a confirm that does not come leads to
     /// the same message being sent again: a receiver may see it twice, with the same id.
     ///

@@ -4,6 +4,8 @@
 //! the pure tables [`admission`] and [`settlement`].
 
 mod admission;
+#[cfg(test)]
+mod crash;
 mod halt;
 mod handle;
 mod intake;

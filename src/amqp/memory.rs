@@ -1,0 +1,242 @@
+//! An AMQP broker in memory, for tests that break a program between any two of its steps.
+//!
+//! It stands behind the same [`Consumer`], [`Delivery`] and [`Publisher`] as RabbitMQ, and outlives the program that uses it.
+//! Before each of its acts it asks what is to happen there.
+
+use super::consumer::{ConsumerState, Wish};
+use super::delivery::{Lane, Receipt, Settlement, Verdict};
+use super::flight::Flight;
+use super::{Confirm, Consumer, Delivery, LinkState, Publisher, connection::Pulse};
+use crate::deadline::Now;
+use crate::envelope::Envelope;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What happens at a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pass {
+    /// What should.
+    Go,
+    /// Nothing, now and ever after: the program is dead.
+    Dead,
+    /// The connection breaks, right before.
+    Cut,
+}
+
+/// Decides what happens at each step.
+pub(crate) trait Steps: Send + Sync {
+    /// Asked once for each step, in the order in which they come.
+    fn step(&self, name: &'static str) -> Pass;
+}
+
+/// A message, and how often it was delivered.
+struct Stored {
+    envelope: Envelope,
+    deliveries: u64,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Stored>,
+    unacked: BTreeMap<u64, Stored>,
+    last_tag: u64,
+    /// Everything that was published to another queue than the one that is consumed.
+    published: Vec<(String, Envelope)>,
+}
+
+/// One queue that is consumed, and whatever is published.
+#[derive(Clone)]
+pub(crate) struct Memory {
+    queue: Arc<str>,
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+}
+
+/// A program's connections to it.
+pub(crate) struct Connected {
+    pub(crate) consumer: Consumer,
+    pub(crate) deliveries: mpsc::Receiver<Delivery>,
+    pub(crate) publisher: Publisher,
+    pub(crate) publishing: watch::Receiver<LinkState>,
+}
+
+/// The consuming side of one program.
+#[derive(Clone)]
+struct Consuming {
+    memory: Memory,
+    steps: Arc<dyn Steps>,
+    lane: Arc<Mutex<Option<Arc<Lane>>>>,
+}
+
+const PREFETCH: usize = 100;
+
+impl Memory {
+    pub(crate) fn new(queue: &str) -> Self {
+        Self { queue: queue.into(), state: Arc::default(), changed: Arc::default() }
+    }
+
+    pub(crate) fn publish(&self, queue: &str, envelope: Envelope) {
+        let mut state = self.state();
+        match queue == &*self.queue {
+            true => state.ready.push_back(Stored { envelope, deliveries: 0 }),
+            false => state.published.push((queue.to_owned(), envelope)),
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Everything that was published to other queues, in its order.
+    pub(crate) fn published(&self) -> Vec<(String, Envelope)> {
+        self.state().published.clone()
+    }
+
+    /// Whether no message is left, ready or unacknowledged.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.state();
+        state.ready.is_empty() && state.unacked.is_empty()
+    }
+
+    /// What is unacknowledged goes back, as RabbitMQ does it when a channel is gone.
+    pub(crate) fn take_back(&self) {
+        let mut state = self.state();
+        for stored in std::mem::take(&mut state.unacked).into_values().rev() {
+            state.ready.push_front(stored);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
+    /// Connects a program, on whose runtime everything runs from now on.
+    pub(crate) fn connect(&self, steps: Arc<dyn Steps>) -> Connected {
+        let (wish, wished) = watch::channel(Wish::Run);
+        let (stated, state) = watch::channel(ConsumerState::Consuming { epoch: 1 });
+        let (out, deliveries) = mpsc::channel(PREFETCH);
+        let consuming = Consuming { memory: self.clone(), steps: steps.clone(), lane: Arc::default() };
+        consuming.open();
+        tokio::spawn(consuming.deliver(out, wished, stated));
+        let (inbox, flights) = mpsc::channel(PREFETCH);
+        tokio::spawn(self.clone().confirm(flights, steps));
+        let (publisher, publishing) =
+            (Publisher::over(inbox, CancellationToken::new()), watch::channel(LinkState::Up { epoch: 1 }).1);
+        let consumer = Consumer::over(wish, state, TaskTracker::new());
+        Connected { consumer, deliveries, publisher, publishing }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    async fn confirm(self, mut flights: mpsc::Receiver<Flight>, steps: Arc<dyn Steps>) {
+        while let Some(flight) = flights.recv().await {
+            let (queue, envelope) = flight.message.content();
+            // Cut here, it is not there yet, and sent again.
+            if steps.step("publish") == Pass::Dead {
+                return;
+            }
+            self.publish(&queue, envelope.clone());
+            match steps.step("confirm") {
+                Pass::Go => {}
+                Pass::Dead => return,
+                // Nobody knows that it is there, so it is sent again.
+                Pass::Cut => self.publish(&queue, envelope),
+            }
+            let _ = flight.done.send(Ok(Confirm { routed: true }));
+        }
+    }
+}
+
+impl Consuming {
+    /// A channel of its own, in place of an earlier one.
+    fn open(&self) {
+        let (lane, settlements) = Lane::new(Arc::new(Pulse::new(Duration::from_secs(3600))), 2 * PREFETCH);
+        *self.lane.lock().unwrap() = Some(lane.clone());
+        tokio::spawn(self.clone().settle(lane, settlements));
+    }
+
+    fn cut(&self) {
+        if let Some(lane) = self.lane.lock().unwrap().take() {
+            lane.life.end();
+        }
+        self.memory.take_back();
+        self.open();
+    }
+
+    async fn deliver(
+        self,
+        out: mpsc::Sender<Delivery>,
+        mut wished: watch::Receiver<Wish>,
+        stated: watch::Sender<ConsumerState>,
+    ) {
+        loop {
+            match *wished.borrow_and_update() {
+                Wish::Run => {}
+                Wish::Pause => drop(stated.send_replace(ConsumerState::Paused)),
+                Wish::Stop => return drop(stated.send_replace(ConsumerState::Stopped)),
+            }
+            let runs = *wished.borrow() == Wish::Run;
+            while runs && !self.memory.state().ready.is_empty() && self.memory.state().unacked.len() < PREFETCH {
+                match self.steps.step("deliver") {
+                    Pass::Go => {}
+                    Pass::Dead => return,
+                    Pass::Cut => self.cut(),
+                }
+                let delivery = self.next();
+                if out.try_send(delivery).is_err() {
+                    return;
+                }
+            }
+            tokio::select! {
+                () = self.memory.changed.notified() => {}
+                changed = wished.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    fn next(&self) -> Delivery {
+        let lane = self.lane.lock().unwrap().clone().unwrap();
+        let mut state = self.memory.state();
+        let mut stored = state.ready.pop_front().unwrap();
+        state.last_tag += 1;
+        let (tag, before) = (state.last_tag, stored.deliveries);
+        stored.deliveries += 1;
+        let envelope = stored.envelope.clone();
+        state.unacked.insert(tag, stored);
+        Delivery {
+            envelope,
+            exchange: String::new(),
+            routing_key: self.memory.queue.to_string(),
+            queue: self.memory.queue.clone(),
+            redelivered: before > 0,
+            delivery_count: (before > 0).then_some(before),
+            received: Now::read(),
+            receipt: Receipt::new(lane, tag),
+        }
+    }
+
+    async fn settle(self, lane: Arc<Lane>, mut settlements: mpsc::Receiver<Settlement>) {
+        let life = lane.life.clone();
+        drop(lane);
+        while let Some(Settlement { tag, verdict }) = settlements.recv().await {
+            match self.steps.step("settle") {
+                Pass::Go => {}
+                Pass::Dead => return,
+                Pass::Cut => return self.cut(),
+            }
+            let settled = self.memory.state().unacked.remove(&tag);
+            if let (Verdict::Requeue, Some(stored)) = (verdict, settled) {
+                self.memory.state().ready.push_front(stored);
+            }
+            life.settled(1);
+            self.memory.changed.notify_one();
+            match self.steps.step("settled") {
+                Pass::Go => {}
+                Pass::Dead => return,
+                Pass::Cut => return self.cut(),
+            }
+        }
+    }
+}

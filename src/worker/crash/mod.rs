@@ -1,0 +1,246 @@
+//! Every step of a job, broken: the program killed, stopped or cut off before each one, started again, and drained.
+//!
+//! No broker runs: AMQP is in memory, MQTT a few lines on a socket. The worker, its commander and its MQTT session are the
+//! real ones. What came of it is judged by the checker of the fault tests.
+
+mod broker;
+#[path = "../../../tests/it/harness/checker.rs"]
+mod checker;
+mod plan;
+
+use super::{Intake, Kind, Options, RecentLimits, Worker};
+use crate::amqp::memory::{Connected, Memory};
+use crate::amqp::{self, ChannelPool, Connection};
+use crate::commander::{self, Commander};
+use crate::envelope::Envelope;
+use crate::mqtt::{self, Agent};
+use crate::profile::{Profile, builtin};
+use crate::shutdown::Shutdown;
+use crate::wire::native;
+use broker::Log;
+use checker::{Answer, Execution, Run, Submitted, violations};
+use plan::{Fault, Plan};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+
+const QUEUE: &str = "jobs";
+const REPLIES: &str = "replies";
+/// Far longer than anything takes.
+const SOON: Duration = Duration::from_secs(20);
+/// A command whose answer was lost is waited for this long.
+const TIMEOUT_MS: u64 = 150;
+
+/// What is done to one set of jobs.
+struct Case {
+    jobs: Vec<Value>,
+    memory: Memory,
+    log: Log,
+}
+
+impl Case {
+    fn new(jobs: &[Value]) -> Self {
+        let memory = Memory::new(QUEUE);
+        for job in jobs {
+            let body = job.to_string().into();
+            let content_type = Some("application/json".to_owned());
+            let reply_to = Some(REPLIES.to_owned());
+            memory.publish(QUEUE, Envelope { body, content_type, reply_to, persistent: true, ..Envelope::default() });
+        }
+        Self { jobs: jobs.to_vec(), memory, log: Log::default() }
+    }
+
+    /// One life of the program: until nothing is left to do, or its end. Returns the steps that it came to.
+    fn live(&self, fault: Fault, at: usize) -> Vec<&'static str> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let shutdown = Shutdown::new();
+        let plan = Arc::new(Plan::new(fault, at, shutdown.clone()));
+        runtime.block_on(async {
+            let life = self.run(plan.clone(), shutdown);
+            tokio::select! {
+                () = plan.killed.cancelled() => {}
+                done = timeout(SOON, life) => done.unwrap_or_else(|_| {
+                    panic!("{fault:?} before step {at}: not done after {SOON:?}; steps: {:?}", plan.taken())
+                }),
+            }
+        });
+        // Everything that the program was ends here, wherever it stands.
+        drop(runtime);
+        self.memory.take_back();
+        plan.taken()
+    }
+
+    async fn run(&self, plan: Arc<Plan>, shutdown: Shutdown) {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let url = format!("mqtt://{}", listener.local_addr().unwrap());
+        tokio::spawn(broker::serve(listener, self.log.clone(), plan.clone()));
+        let mut options = mqtt::Options::new(&url).unwrap();
+        options.protocol = mqtt::Protocol::V311;
+        options.backoff_min = Duration::from_millis(1);
+        options.backoff_max = Duration::from_millis(2);
+        let agent = Agent::start(options);
+        let profiles = builtin().into_iter().map(|(name, table)| Arc::new(Profile::compile(&name, &table).unwrap()));
+        let commander = Commander::new(agent.clone(), profiles, commander::Options::default());
+        commander.subscribe_standing("default").await.unwrap();
+        let Connected { consumer, deliveries, publisher, publishing } = self.memory.connect(plan);
+        // Never reached: what goes over it is not part of these cases.
+        let nowhere = amqp::Options { url: "amqp://127.0.0.1:1".to_owned(), ..amqp::Options::default() };
+        let channels = ChannelPool::new(Connection::start(nowhere, "nowhere"));
+        let sources = vec![Intake::new(Kind::Jobs, (consumer, deliveries), 100)];
+        let worker =
+            Worker::new(options_of_worker(), commander, sources, (publisher, publishing), channels, shutdown.clone());
+        let working = tokio::spawn(worker.run());
+        let idle = async {
+            while !self.memory.is_empty() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = idle => {}
+            () = shutdown.soft().cancelled_owned() => {
+                working.await.unwrap();
+                shutdown.wait(SOON, SOON).await;
+            }
+        }
+    }
+
+    /// What every run must keep, whatever broke in it.
+    fn judge(&self, what: &str) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let submitted = self.jobs.iter().map(|job| Submitted {
+            id: text(&job["id"]),
+            devices: vec![text(&job["device"])],
+            confirmed: true,
+            at_most_once: job["guarantee"] == "at_most_once",
+            expires_at: None,
+        });
+        let executed = self.log.all().into_iter().map(|(id, device)| Execution { id, device, at: 0 });
+        let answers = self.replies().into_iter().map(|reply| Answer {
+            message_id: reply.message_id.clone(),
+            body: serde_json::from_slice(&reply.body).unwrap(),
+        });
+        let run = Run {
+            submitted: submitted.collect(),
+            executed: executed.collect(),
+            answers: answers.collect(),
+            ..Run::default()
+        };
+        let found = violations(&run);
+        assert!(found.is_empty(), "{what}: {found:?}");
+        for job in self.jobs.iter().filter(|job| job["guarantee"] == "at_least_once") {
+            let times = self.log.all().iter().filter(|(id, _)| *id == text(&job["id"])).count();
+            assert!(times >= 1, "{what}: {job} was never executed");
+        }
+    }
+
+    fn replies(&self) -> Vec<Envelope> {
+        self.memory.published().into_iter().filter(|(queue, _)| queue == REPLIES).map(|(_, reply)| reply).collect()
+    }
+
+    fn statuses(&self) -> Vec<String> {
+        let status = |reply: &Envelope| serde_json::from_slice::<Value>(&reply.body).unwrap()["status"].clone();
+        self.replies().iter().map(|reply| status(reply).as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn options_of_worker() -> Options {
+    Options {
+        name: "worker".into(),
+        concurrency: 100,
+        dead_letter_queue: "dead".into(),
+        limits: native::Limits { max_payload_bytes: 1 << 16, max_devices: 10 },
+        recent: RecentLimits::default(),
+        patience: SOON,
+        hold: SOON,
+        late_queue: 10,
+        bulk_concurrency: 10,
+        bulk_hold: SOON,
+    }
+}
+
+fn job(id: &str, guarantee: &str, mode: &str) -> Value {
+    json!({
+        "id": id, "device": format!("d-{id}"), "command": "open", "payload": {"job": id},
+        "mode": mode, "guarantee": guarantee, "timeout_ms": TIMEOUT_MS,
+    })
+}
+
+/// The jobs of every case: each kind by itself, and two side by side.
+fn sets() -> Vec<Vec<Value>> {
+    let one = |guarantee, mode| vec![job("a", guarantee, mode)];
+    let both = vec![job("a", "at_most_once", "request"), job("b", "at_least_once", "request")];
+    vec![
+        one("at_most_once", "request"),
+        one("at_least_once", "request"),
+        one("at_most_once", "publish"),
+        one("at_least_once", "publish"),
+        both,
+    ]
+}
+
+/// Breaks each step of each set in turn, lets the program live again, and judges; returns how many steps were broken.
+fn break_every_step(fault: Fault, judge: impl Fn(&Case, &str)) -> usize {
+    let mut broken = 0;
+    for jobs in sets() {
+        for at in 1.. {
+            let case = Case::new(&jobs);
+            let steps = case.live(fault, at);
+            let Some(step) = steps.get(at - 1) else { break };
+            let what = format!("{fault:?} before {step}, step {at} of {jobs:?}");
+            case.live(fault, 0);
+            judge(&case, &what);
+            broken += 1;
+        }
+    }
+    broken
+}
+
+#[test]
+fn a_job_in_peace_takes_the_steps_that_are_known() {
+    let case = Case::new(&[job("a", "at_most_once", "request")]);
+    let steps = case.live(Fault::Kill, 0);
+    let expected = ["deliver", "command", "executed", "answer", "answered", "publish", "confirm", "settle", "settled"];
+    assert_eq!(steps, expected);
+    assert_eq!(case.statuses(), ["succeeded"]);
+    case.judge("in peace");
+}
+
+#[test]
+fn killed_before_any_step_it_loses_and_repeats_nothing_that_it_should_not() {
+    let broken = break_every_step(Fault::Kill, Case::judge);
+    assert!(broken >= 40, "only {broken} steps were broken");
+}
+
+#[test]
+fn killed_twice_it_does_not_either() {
+    for jobs in &sets()[..2] {
+        for (first, second) in (1..=9).flat_map(|first| (1..=9).map(move |second| (first, second))) {
+            let case = Case::new(jobs);
+            case.live(Fault::Kill, first);
+            case.live(Fault::Kill, second);
+            case.live(Fault::Kill, 0);
+            case.judge(&format!("killed before step {first}, then before {second}, of {jobs:?}"));
+        }
+    }
+}
+
+#[test]
+fn cut_off_before_any_step_it_does_not_either() {
+    let broken = break_every_step(Fault::Cut, Case::judge);
+    assert!(broken >= 40, "only {broken} steps were broken");
+}
+
+#[test]
+fn stopped_before_any_step_it_makes_nothing_unknown() {
+    let broken = break_every_step(Fault::Stop, |case, what| {
+        case.judge(what);
+        assert!(case.statuses().iter().all(|status| status == "succeeded"), "{what}: {:?}", case.statuses());
+        for job in &case.jobs {
+            let times = case.log.all().iter().filter(|(id, _)| id == job["id"].as_str().unwrap()).count();
+            assert_eq!(times, 1, "{what}: {job}");
+        }
+    });
+    assert!(broken >= 40, "only {broken} steps were broken");
+}
