@@ -270,6 +270,7 @@ pub fn commander_options(config: &Config) -> commander::Options {
     let worker = &config.worker;
     commander::Options {
         per_device: worker.per_device,
+        per_device_queue: worker.per_device_queue,
         default_timeout: worker.default_timeout,
         max_timeout: worker.max_timeout,
         default_guarantee: worker.default_guarantee,

@@ -9,6 +9,7 @@ mod attempt;
 mod command;
 mod exchange;
 mod lanes;
+mod refusal;
 mod verdict;
 
 pub use command::{Command, CommandFuture, Many};
@@ -23,6 +24,7 @@ use crate::profile::{Call, Profile};
 use answers::{AnswerFilters, Answers};
 use exchange::{Exchange, Exchanges};
 use lanes::{Lanes, Turn};
+use refusal::Refusal;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,6 +36,9 @@ use tokio_util::sync::CancellationToken;
 pub struct Options {
     /// Commands to one device at one time.
     pub per_device: usize,
+    /// Commands that may wait for one device; one more is refused as `device_busy`. The commands of a bulk, or of
+    /// [`Commander::command_many`], are not counted and not refused: their own concurrency bounds them.
+    pub per_device_queue: usize,
     /// How long to wait for an answer.
     pub default_timeout: Duration,
     /// The longest that any command may wait for its answer, progress included.
@@ -50,6 +55,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             per_device: 1,
+            per_device_queue: 100,
             default_timeout: Duration::from_secs(10),
             max_timeout: Duration::from_secs(300),
             default_guarantee: Guarantee::AtMostOnce,
@@ -96,7 +102,7 @@ pub enum NotStarted {
 /// A command that was checked and has its place in the device's lane.
 pub(crate) struct Begun {
     command: Command,
-    turn: Turn,
+    turn: Result<Turn, Refusal>,
     stop: CancellationToken,
     began: Instant,
 }
@@ -113,7 +119,8 @@ impl Commander {
         };
         let dialects = profiles.into_iter().map(dialect).collect();
         let (lanes, last_attempt) = (Lanes::default(), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { agent, options, dialects, inbox, lanes, exchanges, filters, last_attempt }) }
+        let inner = Inner { agent, options, dialects, inbox, lanes, exchanges, filters, last_attempt };
+        Self { inner: Arc::new(inner) }
     }
 
     /// A commander with the built-in profiles, everything at its default.
@@ -182,7 +189,7 @@ impl Commander {
         } else {
             profile.in_flight_per_device().unwrap_or(inner.options.per_device)
         };
-        let turn = inner.lanes.enter(&command.device, width);
+        let turn = inner.place(&command, width);
         Ok(Begun { command, turn, stop, began: Instant::now() })
     }
 
@@ -230,6 +237,13 @@ impl Inner {
             let name: String = name.chars().take(64).collect();
             Failure::new("invalid", format!("profile: there is none named {name:?}; there are {}", known.join(", ")))
         })
+    }
+
+    /// A place in the device's lane, unless too many wait for it.
+    fn place(&self, command: &Command, width: usize) -> Result<Turn, Refusal> {
+        let most = self.options.per_device_queue;
+        let bound = (!command.bulk).then_some(most);
+        self.lanes.enter(&command.device, width, bound).ok_or(Refusal::Busy { most })
     }
 
     fn call<'a>(&'a self, command: &'a Command, attempt: u128) -> Call<'a> {

@@ -142,6 +142,13 @@ pub(super) const KEYS: &[Key] = &[
         "How many of them for one device; 1 runs them one after the other, in order.",
     ),
     key(
+        "worker.per_device_queue",
+        Kind::Count { min: 0, max: PORTS },
+        "100",
+        "How many more may wait for one device; beyond that one is refused: undeliverable, device_busy.\n\
+         Those of a bulk are neither counted nor refused: its own concurrency bounds them.",
+    ),
+    key(
         "worker.default_timeout",
         Kind::Time { min: 1, max: DAY_MS },
         r#""10s""#,

@@ -70,6 +70,7 @@ pub struct MqttSection {
 pub struct WorkerSection {
     pub concurrency: usize,
     pub per_device: usize,
+    pub per_device_queue: usize,
     pub default_timeout: Duration,
     pub max_timeout: Duration,
     pub default_guarantee: Guarantee,
@@ -238,6 +239,7 @@ impl WorkerSection {
         Self {
             concurrency: size(v, "worker.concurrency"),
             per_device: size(v, "worker.per_device"),
+            per_device_queue: size(v, "worker.per_device_queue"),
             default_timeout: set(time, v, "worker.default_timeout"),
             max_timeout: set(time, v, "worker.max_timeout"),
             default_guarantee: match set(text, v, "worker.default_guarantee").as_str() {
