@@ -58,8 +58,15 @@ pub(super) async fn run(
         Some(slot) => slot,
         None => return Ok(Outcome { waiting: began.elapsed(), ..expired(true) }),
     };
+    // Asked when its turn has come: those before it in the lane may have told by now that the device is silent.
+    let passage = match inner.breakers.pass(&command.device, command.sent_before) {
+        Ok(passage) => passage,
+        Err(refusal) => return Ok(refused(refusal)),
+    };
     let _in_flight = InFlight::count();
     let outcome = attempts(inner, dialect, &command, &times, began, late).await;
+    // Before the next in the lane asks.
+    passage.end(outcome.as_ref().ok());
     drop(slot);
     outcome
 }

@@ -76,15 +76,18 @@ impl Stage {
 pub enum Refused {
     /// Too many wait for its device.
     Busy,
+    /// Its device is silent, or says that it is not there.
+    Offline,
 }
 
 impl Refused {
-    pub(super) const ALL: [Self; 1] = [Self::Busy];
+    pub(super) const ALL: [Self; 2] = [Self::Busy, Self::Offline];
 
     /// Its name in metric labels.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::Offline => "offline",
         }
     }
 }

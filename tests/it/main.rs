@@ -32,6 +32,7 @@ mod worker_inputs;
 mod worker_load;
 mod worker_outages;
 mod worker_overload;
+mod worker_presence;
 mod worker_queues;
 mod worker_repeats;
 mod worker_replicas;
