@@ -277,6 +277,10 @@ pub fn commander_options(config: &Config) -> commander::Options {
     let worker = &config.worker;
     commander::Options {
         per_device: worker.per_device,
+        per_device_queue: worker.per_device_queue,
+        breaker_failures: worker.breaker_failures,
+        breaker_pause: worker.breaker_pause,
+        presence: worker.presence,
         default_timeout: worker.default_timeout,
         max_timeout: worker.max_timeout,
         default_guarantee: worker.default_guarantee,

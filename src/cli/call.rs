@@ -4,7 +4,7 @@ use super::request::Request;
 use super::settings::Settings;
 use super::{INTERRUPTED, report, runtime, say, signals, verdict};
 use crate::app;
-use crate::commander::Commander;
+use crate::commander::{self, Commander};
 use crate::config::Config;
 use crate::job::{Job, Mode};
 use crate::mqtt::Agent;
@@ -59,7 +59,9 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
 async fn call(config: &Config, job: Job, args: &Args) -> anyhow::Result<(Outcome, Duration)> {
     let agent = Agent::connect(app::mqtt_options(&config.mqtt)?).await?;
     let profiles = config.profiles.values().cloned();
-    let commander = Commander::new(agent.clone(), profiles, app::commander_options(config));
+    // One command has nothing to learn from what a whole fleet says of itself.
+    let options = commander::Options { presence: false, ..app::commander_options(config) };
+    let commander = Commander::new(agent.clone(), profiles, options);
     let started = Instant::now();
     let mut command =
         commander.command(args.request.device.as_str(), job.command, job.payload).id(job.id).profile(job.profile);

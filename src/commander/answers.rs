@@ -1,5 +1,6 @@
 //! The subscriptions on which answers come: one per filter however many commands wait on it, and who reads it.
 
+use super::breakers::Breakers;
 use super::exchange::Exchanges;
 use crate::mqtt::{Agent, Error, Message, Sink, SinkSubscription};
 use crate::profile::Profile;
@@ -19,12 +20,20 @@ struct AnswerReader {
     profile: Arc<Profile>,
     inbox: Arc<str>,
     exchanges: Arc<Exchanges>,
+    breakers: Arc<Breakers>,
     /// Set when the broker refused the filter on a later connection.
     ended: AtomicBool,
 }
 
 impl Sink for AnswerReader {
     fn message(&self, message: &Message) {
+        // Whatever it is that the device says, and to which command: it is there. What was kept for it says nothing.
+        if !message.retain
+            && !self.breakers.are_all_quiet()
+            && let Some(device) = self.profile.speaker(&self.inbox, message.topic(), &message.payload)
+        {
+            self.breakers.spoke(device);
+        }
         self.exchanges.on_message(&self.profile, &self.inbox, message);
     }
 
@@ -40,6 +49,7 @@ impl Sink for AnswerReader {
 pub(crate) struct AnswerFilters {
     inbox: Arc<str>,
     exchanges: Arc<Exchanges>,
+    breakers: Arc<Breakers>,
     filters: Mutex<Filters>,
 }
 
@@ -50,8 +60,8 @@ type Filters = HashMap<(Arc<str>, TopicFilter), Weak<Answers>>;
 const SWEEP: usize = 256;
 
 impl AnswerFilters {
-    pub(crate) fn new(inbox: Arc<str>, exchanges: Arc<Exchanges>) -> Self {
-        Self { inbox, exchanges, filters: Mutex::default() }
+    pub(crate) fn new(inbox: Arc<str>, exchanges: Arc<Exchanges>, breakers: Arc<Breakers>) -> Self {
+        Self { inbox, exchanges, breakers, filters: Mutex::default() }
     }
 
     /// The filter, granted by the broker. Cancel-safe; waits as long as there is no connection.
@@ -86,6 +96,7 @@ impl AnswerFilters {
             profile: profile.clone(),
             inbox: self.inbox.clone(),
             exchanges: self.exchanges.clone(),
+            breakers: self.breakers.clone(),
             ended,
         };
         let answers = Arc::new(Answers { reader: Arc::new(reader), subscription: OnceCell::new() });

@@ -3,6 +3,7 @@
 use super::command::Command;
 use super::exchange::{Exchange, LateHandler};
 use super::lanes::{Slot, Turn};
+use super::refusal::Refusal;
 use super::verdict::{Circumstances, Verdict, expired, link_lost, verdict};
 use super::{Begun, Dialect, Inner, NotStarted, exchange_for, invalid};
 use crate::deadline::{Now, earlier};
@@ -45,12 +46,27 @@ pub(super) async fn run(
     if command.expires_at.is_some_and(|at| now.is_past(at)) {
         return Ok(expired(true));
     }
+    let refused = |refusal: Refusal| {
+        metrics().device_refused(refusal.reason());
+        Outcome { waiting: began.elapsed(), ..refusal.outcome(command.sent_before) }
+    };
+    let turn = match turn {
+        Ok(turn) => turn,
+        Err(refusal) => return Ok(refused(refusal)),
+    };
     let slot = match slot(turn, times.expires, &stop).await? {
         Some(slot) => slot,
         None => return Ok(Outcome { waiting: began.elapsed(), ..expired(true) }),
     };
+    // Asked when its turn has come: those before it in the lane may have told by now that the device is silent.
+    let passage = match inner.breakers.pass(&command.device, command.sent_before) {
+        Ok(passage) => passage,
+        Err(refusal) => return Ok(refused(refusal)),
+    };
     let _in_flight = InFlight::count();
     let outcome = attempts(inner, dialect, &command, &times, began, late).await;
+    // Before the next in the lane asks.
+    passage.end(outcome.as_ref().ok());
     drop(slot);
     outcome
 }

@@ -6,9 +6,13 @@
 
 mod answers;
 mod attempt;
+mod breaker;
+mod breakers;
 mod command;
 mod exchange;
 mod lanes;
+mod presence;
+mod refusal;
 mod verdict;
 
 pub use command::{Command, CommandFuture, Many};
@@ -21,11 +25,15 @@ use crate::mqtt::Agent;
 use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::profile::{Call, Profile};
 use answers::{AnswerFilters, Answers};
+use breaker::Rules;
+use breakers::Breakers;
 use exchange::{Exchange, Exchanges};
 use lanes::{Lanes, Turn};
+use presence::PresenceWatch;
+use refusal::Refusal;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -34,6 +42,9 @@ use tokio_util::sync::CancellationToken;
 pub struct Options {
     /// Commands to one device at one time.
     pub per_device: usize,
+    /// Commands that may wait for one device; one more is refused as `device_busy`. The commands of a bulk, or of
+    /// [`Commander::command_many`], are not counted and not refused: their own concurrency bounds them.
+    pub per_device_queue: usize,
     /// How long to wait for an answer.
     pub default_timeout: Duration,
     /// The longest that any command may wait for its answer, progress included.
@@ -44,17 +55,32 @@ pub struct Options {
     pub late_grace: Duration,
     /// How many given-up commands are remembered for that.
     pub max_late: usize,
+    /// After so many commands in a row that got no answer or found nobody subscribed, within ten minutes, further ones to
+    /// that device are refused as `device_offline`; 0 never refuses any.
+    pub breaker_failures: u32,
+    /// How long they are refused until one is let through to try; twice as long after each that fails, up to ten minutes.
+    /// Whatever is heard of the device ends it.
+    pub breaker_pause: Duration,
+    /// How many devices with failures are remembered.
+    pub max_troubled: usize,
+    /// Whether devices are believed that say on their status topic that they are not there.
+    pub presence: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
             per_device: 1,
+            per_device_queue: 100,
             default_timeout: Duration::from_secs(10),
             max_timeout: Duration::from_secs(300),
             default_guarantee: Guarantee::AtMostOnce,
             late_grace: Duration::from_secs(60),
             max_late: 50_000,
+            breaker_failures: 5,
+            breaker_pause: Duration::from_secs(30),
+            max_troubled: 100_000,
+            presence: true,
         }
     }
 }
@@ -72,6 +98,7 @@ struct Inner {
     /// Unguessable, and of this run of this process alone: no other replica sees our answers.
     inbox: Arc<str>,
     lanes: Lanes,
+    breakers: Arc<Breakers>,
     exchanges: Arc<Exchanges>,
     filters: AnswerFilters,
     last_attempt: AtomicU64,
@@ -81,6 +108,8 @@ struct Dialect {
     profile: Arc<Profile>,
     /// The filter that serves every command of this profile, kept subscribed from its first use on.
     standing: Mutex<Option<Arc<Answers>>>,
+    /// What its devices say about being there, heard from its first use on.
+    presence: OnceLock<Option<PresenceWatch>>,
     seconds: crate::metrics::Histogram,
 }
 
@@ -96,7 +125,7 @@ pub enum NotStarted {
 /// A command that was checked and has its place in the device's lane.
 pub(crate) struct Begun {
     command: Command,
-    turn: Turn,
+    turn: Result<Turn, Refusal>,
     stop: CancellationToken,
     began: Instant,
 }
@@ -106,14 +135,20 @@ impl Commander {
     pub fn new(agent: Agent, profiles: impl IntoIterator<Item = Arc<Profile>>, options: Options) -> Self {
         let inbox: Arc<str> = format!("{:032x}", rand::random::<u128>()).into();
         let exchanges = Arc::new(Exchanges::new(options.max_late));
-        let filters = AnswerFilters::new(inbox.clone(), exchanges.clone());
+        let rules = Rules { failures: options.breaker_failures, pause: options.breaker_pause };
+        let breakers = Arc::new(Breakers::new(rules, options.max_troubled));
+        let filters = AnswerFilters::new(inbox.clone(), exchanges.clone(), breakers.clone());
         let dialect = |profile: Arc<Profile>| {
             let seconds = metrics().device_histogram(profile.name());
-            (Arc::from(profile.name()), Dialect { profile, standing: Mutex::default(), seconds })
+            (
+                Arc::from(profile.name()),
+                Dialect { profile, standing: Mutex::default(), presence: OnceLock::new(), seconds },
+            )
         };
         let dialects = profiles.into_iter().map(dialect).collect();
         let (lanes, last_attempt) = (Lanes::default(), AtomicU64::new(0));
-        Self { inner: Arc::new(Inner { agent, options, dialects, inbox, lanes, exchanges, filters, last_attempt }) }
+        let inner = Inner { agent, options, dialects, inbox, lanes, breakers, exchanges, filters, last_attempt };
+        Self { inner: Arc::new(inner) }
     }
 
     /// A commander with the built-in profiles, everything at its default.
@@ -149,6 +184,7 @@ impl Commander {
     pub async fn subscribe_standing(&self, profile: &str) -> Result<(), crate::mqtt::Error> {
         if let Some(dialect) = self.inner.dialects.get(profile) {
             self.inner.standing(dialect).await?;
+            self.inner.watch_presence(dialect);
         }
         Ok(())
     }
@@ -182,7 +218,8 @@ impl Commander {
         } else {
             profile.in_flight_per_device().unwrap_or(inner.options.per_device)
         };
-        let turn = inner.lanes.enter(&command.device, width);
+        inner.watch_presence(dialect);
+        let turn = inner.place(&command, width);
         Ok(Begun { command, turn, stop, began: Instant::now() })
     }
 
@@ -230,6 +267,25 @@ impl Inner {
             let name: String = name.chars().take(64).collect();
             Failure::new("invalid", format!("profile: there is none named {name:?}; there are {}", known.join(", ")))
         })
+    }
+
+    /// Makes sure that the words of the profile's devices are heard; nothing waits for it.
+    fn watch_presence(&self, dialect: &Dialect) {
+        if self.options.presence && self.breakers.are_on() {
+            dialect.presence.get_or_init(|| PresenceWatch::start(&self.agent, &dialect.profile, &self.breakers));
+        }
+    }
+
+    /// A place in the device's lane, unless the device is known to be silent or too many wait for it.
+    fn place(&self, command: &Command, width: usize) -> Result<Turn, Refusal> {
+        if !command.sent_before
+            && let Some(refusal) = self.breakers.refusal(&command.device)
+        {
+            return Err(refusal);
+        }
+        let most = self.options.per_device_queue;
+        let bound = (!command.bulk).then_some(most);
+        self.lanes.enter(&command.device, width, bound).ok_or(Refusal::Busy { most })
     }
 
     fn call<'a>(&'a self, command: &'a Command, attempt: u128) -> Call<'a> {

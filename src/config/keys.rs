@@ -142,6 +142,33 @@ pub(super) const KEYS: &[Key] = &[
         "How many of them for one device; 1 runs them one after the other, in order.",
     ),
     key(
+        "worker.per_device_queue",
+        Kind::Count { min: 0, max: PORTS },
+        "100",
+        "How many more may wait for one device; beyond that one is refused: undeliverable, device_busy.\n\
+         Those of a bulk are neither counted nor refused: its own concurrency bounds them.",
+    ),
+    key(
+        "worker.breaker_failures",
+        Kind::Count { min: 0, max: 1000 },
+        "5",
+        "After so many commands in a row without an answer or a subscriber, within ten minutes, a device is left alone:\n\
+         further ones are refused, undeliverable, device_offline. 0 refuses none, whatever devices say of themselves.",
+    ),
+    key(
+        "worker.breaker_pause",
+        Kind::Time { min: 1, max: DAY_MS },
+        r#""30s""#,
+        "How long, until one command tries again; doubled by each try that fails, up to ten minutes. Any sign of life ends it.",
+    ),
+    key(
+        "worker.presence",
+        Kind::Flag,
+        "true",
+        "Whether a device that says on its profile's status topic that it is offline is left alone at once.\n\
+         false subscribes to no status topics, for fleets whose changes are too many.",
+    ),
+    key(
         "worker.default_timeout",
         Kind::Time { min: 1, max: DAY_MS },
         r#""10s""#,

@@ -70,6 +70,10 @@ pub struct MqttSection {
 pub struct WorkerSection {
     pub concurrency: usize,
     pub per_device: usize,
+    pub per_device_queue: usize,
+    pub breaker_failures: u32,
+    pub breaker_pause: Duration,
+    pub presence: bool,
     pub default_timeout: Duration,
     pub max_timeout: Duration,
     pub default_guarantee: Guarantee,
@@ -238,6 +242,10 @@ impl WorkerSection {
         Self {
             concurrency: size(v, "worker.concurrency"),
             per_device: size(v, "worker.per_device"),
+            per_device_queue: size(v, "worker.per_device_queue"),
+            breaker_failures: u32::try_from(set(count, v, "worker.breaker_failures")).unwrap_or(u32::MAX),
+            breaker_pause: set(time, v, "worker.breaker_pause"),
+            presence: set(flag, v, "worker.presence"),
             default_timeout: set(time, v, "worker.default_timeout"),
             max_timeout: set(time, v, "worker.max_timeout"),
             default_guarantee: match set(text, v, "worker.default_guarantee").as_str() {

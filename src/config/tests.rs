@@ -50,6 +50,8 @@ fn without_any_source_the_defaults_are_those_of_the_contract() {
     assert_eq!((config.mqtt.client_id_prefix.as_str(), &config.mqtt.username), ("switchboard", &None));
     assert_eq!((config.mqtt.keep_alive.as_secs(), config.mqtt.session_expiry.as_secs()), (30, 60));
     assert_eq!((config.worker.concurrency, config.worker.per_device), (1000, 1));
+    assert_eq!((config.worker.per_device_queue, config.worker.presence), (100, true));
+    assert_eq!((config.worker.breaker_failures, config.worker.breaker_pause.as_secs()), (5, 30));
     assert_eq!((config.worker.default_timeout.as_secs(), config.worker.max_timeout.as_secs()), (10, 300));
     assert_eq!((config.worker.default_guarantee, config.worker.claims), (Guarantee::AtMostOnce, false));
     assert_eq!((config.worker.grace.as_secs(), config.worker.late_grace.as_secs()), (30, 60));

@@ -3,7 +3,7 @@
 use super::Invalid;
 use super::slot::Values;
 use super::template::Template;
-use crate::topic::TopicName;
+use crate::topic::{TopicFilter, TopicName};
 
 /// A device's status topic and the words on it.
 #[derive(Debug)]
@@ -21,6 +21,12 @@ impl Presence {
             field: "device",
             message: format!("no status topic for the device: {problem}"),
         })
+    }
+
+    /// The one filter on which the words of all devices come; `None` where an id may span several levels.
+    pub fn filter(&self) -> Option<TopicFilter> {
+        let covered = !self.topic.is_wide();
+        covered.then(|| TopicFilter::new(self.topic.fill(|_, _| false)).ok()).flatten()
     }
 
     /// What a device publishes there, retained, to say that it is or is not there.

@@ -65,7 +65,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("indicatif", &["src/cli/"]),
     ("jiff", &["src/profile/", "src/wire/", "src/schedule/", "src/cli/"]),
     ("lapin", &["src/amqp/"]),
-    ("metrics", &["src/metrics.rs"]),
+    ("metrics", &["src/metrics/"]),
     ("metrics_exporter_prometheus", &["src/telemetry/"]),
     ("rumqttc", &["src/mqtt/link.rs"]),
     ("rustls", &["src/amqp/", "src/mqtt/"]),

@@ -134,8 +134,8 @@ async fn a_device_hears_its_own_commands_and_speaks_for_itself_only() {
     let lines = vec![format!("acl_file {}", acl.display())];
     let broker = mosquitto::start_with(Options { lines, ..Options::default() });
     let port = broker.port();
-    let mut worker =
-        Somebody::called("switchboard-worker", port, &["devices/+/responses/#", "devices/+/response"]).await;
+    let filters = ["devices/+/responses/#", "devices/+/response", "devices/+/status"];
+    let mut worker = Somebody::called("switchboard-worker", port, &filters).await;
     let mut lamp = Somebody::called("lamp", port, &["devices/#", "#"]).await;
     // What the lamp may not hear comes first, so that hearing the second proves that the first was withheld.
     for (forbidden, allowed) in [
@@ -154,6 +154,7 @@ async fn a_device_hears_its_own_commands_and_speaks_for_itself_only() {
     for (forbidden, allowed) in [
         ("devices/door/responses/i/1", "devices/lamp/responses/i/2"),
         ("devices/door/response", "devices/lamp/response"),
+        ("devices/door/status", "devices/lamp/status"),
         ("devices/lamp/commands/on/i/3", "devices/lamp/responses/i/3"),
     ] {
         // Each from a connection of its own: mosquitto 2.0.11 ends one of MQTT 3.1.1 that publishes what it may not.

@@ -48,7 +48,7 @@ async fn the_metrics_have_every_name_that_is_promised() {
     const PROMISED: &str = "switchboard_jobs_total switchboard_job_seconds switchboard_stage_seconds \
         switchboard_device_seconds switchboard_jobs_in_flight switchboard_device_requests_in_flight \
         switchboard_late_answers_total switchboard_unmatched_messages_total switchboard_duplicate_answers_total \
-        switchboard_redeliveries_total switchboard_dead_lettered_total switchboard_mqtt_up switchboard_amqp_up \
+        switchboard_device_refusals_total switchboard_redeliveries_total switchboard_dead_lettered_total switchboard_mqtt_up switchboard_amqp_up \
         switchboard_mqtt_reconnects_total switchboard_amqp_reconnects_total switchboard_subscriptions \
         switchboard_subscription_users switchboard_schedule_fires_total switchboard_schedule_lag_seconds \
         switchboard_scheduler_active switchboard_bulk_devices_total switchboard_bulk_active";

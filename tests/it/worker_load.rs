@@ -73,7 +73,9 @@ async fn commands_to_one_device_arrive_in_order_and_one_at_a_time_and_hold_nobod
 
 #[tokio::test]
 async fn a_device_may_be_given_several_commands_at_a_time_where_that_is_configured() {
-    let scene = Scene::start(Dialect::Default).await.set("WORKER__PER_DEVICE", "3");
+    // With the breaker, the third wave would not be sent.
+    let scene =
+        Scene::start(Dialect::Default).await.set("WORKER__PER_DEVICE", "3").set("WORKER__BREAKER_FAILURES", "0");
     scene.fleet.behave(Behaviour::Silent);
     let worker = scene.worker().await;
     let jobs = (0..9).map(|n| job_with(&format!("j{n}"), "d", json!({"timeout_ms": 1500})));

@@ -228,9 +228,20 @@ fn a_device_says_that_it_is_there_on_its_status_topic() {
     let profile = profile("default");
     let presence = profile.presence().unwrap();
     assert_eq!(presence.topic("d").unwrap().as_str(), "devices/d/status");
+    assert_eq!(presence.filter().unwrap().as_str(), "devices/+/status");
     assert_eq!(presence.device("devices/d/status"), Some("d"));
     assert_eq!(presence.device("devices/d/state"), None);
     assert_eq!(presence.is_online(b"online"), Some(true));
     assert_eq!(presence.is_online(b"offline"), Some(false));
     assert_eq!(presence.is_online(b"?"), None);
+}
+
+#[test]
+fn who_speaks_is_known_even_where_it_is_no_answer() {
+    let (default, json, mqtt5) = (profile("default"), profile("json"), profile("mqtt5"));
+    assert_eq!(default.speaker("in", "devices/d/responses/in/7", b""), Some("d"));
+    assert_eq!(default.speaker("in", "devices/d/responses/other/7", b""), None);
+    assert_eq!(default.speaker("in", "devices/d/status", b""), None);
+    assert_eq!(json.speaker("in", "devices/d/response", b"no json"), Some("d"));
+    assert_eq!(mqtt5.speaker("in", "devices/d/responses/in", b""), Some("d"));
 }

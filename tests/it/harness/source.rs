@@ -71,9 +71,7 @@ impl SourceFile {
     pub(crate) fn module(&self) -> String {
         let under = self.path.strip_prefix("src/").unwrap_or(&self.path);
         let first = under.split('/').next().unwrap_or_default();
-        let module = first.strip_suffix(".rs").unwrap_or(first);
-        // `metrics_tests.rs` holds the tests of `metrics.rs`.
-        module.strip_suffix("_tests").unwrap_or(module).to_owned()
+        first.strip_suffix(".rs").unwrap_or(first).to_owned()
     }
 
     /// Every module of the crate that it names from the root: by `crate::`, or by enough `super::`; `switchboard::` in the

@@ -1,8 +1,12 @@
 //! Every metric of the program: its name, kind, labels and help, and one method per event that moves it.
 
+mod labels;
+
+pub use ::metrics::Histogram;
+pub use labels::{DEAD_LETTER_REASONS, Protocol, Refused, Stage};
+
 use crate::job::Mode;
 use crate::outcome::Status;
-pub use ::metrics::Histogram;
 use ::metrics::{Counter, Gauge, counter, gauge, histogram};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,6 +20,7 @@ const DEVICE_REQUESTS_IN_FLIGHT: &str = "switchboard_device_requests_in_flight";
 const LATE_ANSWERS: &str = "switchboard_late_answers_total";
 const UNMATCHED_MESSAGES: &str = "switchboard_unmatched_messages_total";
 const DUPLICATE_ANSWERS: &str = "switchboard_duplicate_answers_total";
+const DEVICE_REFUSALS: &str = "switchboard_device_refusals_total";
 const REDELIVERIES: &str = "switchboard_redeliveries_total";
 const DEAD_LETTERED: &str = "switchboard_dead_lettered_total";
 const MQTT_UP: &str = "switchboard_mqtt_up";
@@ -59,7 +64,7 @@ const fn entry(name: &'static str, kind: Kind, help: &'static str) -> Entry {
 }
 
 /// Every metric, in the order of the documentation.
-pub const CATALOGUE: [Entry; 24] = [
+pub const CATALOGUE: [Entry; 25] = [
     entry(JOBS, Kind::Counter, "Jobs finished, by the protocol they came by and the status they ended in."),
     entry(JOB_SECONDS, Kind::Histogram, "Time from the delivery of a job to its ack."),
     entry(STAGE_SECONDS, Kind::Histogram, "Time that jobs spent in each stage of their way."),
@@ -69,6 +74,11 @@ pub const CATALOGUE: [Entry; 24] = [
     entry(LATE_ANSWERS, Kind::Counter, "Answers that came after their command had ended as timed out or unknown."),
     entry(UNMATCHED_MESSAGES, Kind::Counter, "Messages on an answer topic that belong to no command of ours."),
     entry(DUPLICATE_ANSWERS, Kind::Counter, "Answers to a command that had been answered before."),
+    entry(
+        DEVICE_REFUSALS,
+        Kind::Counter,
+        "Commands refused at once because of their device, by reason: busy or offline.",
+    ),
     entry(REDELIVERIES, Kind::Counter, "Deliveries that the AMQP broker says were delivered before."),
     entry(DEAD_LETTERED, Kind::Counter, "Jobs put into the dead letters, by reason."),
     entry(MQTT_UP, Kind::Gauge, "1 while the MQTT broker is connected, else 0."),
@@ -105,77 +115,6 @@ const fn names() -> [&'static str; CATALOGUE.len()] {
 pub const BUCKETS: [f64; 16] =
     [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0];
 
-/// Why a job goes to the dead letters: the closed set of the label `reason` and of the header `x-switchboard-reason`.
-pub const DEAD_LETTER_REASONS: [&str; 8] = [
-    // The job itself is wrong, and it names no queue that could be told.
-    "invalid",
-    // There is an outcome, and the queue that it should go to can never be published to.
-    "unanswerable",
-    // Its time had passed, and it names no queue that could be told.
-    "expired_unanswerable",
-    // It was delivered more often than the limit.
-    "poison",
-    // Its handler panicked, and it names no queue that could be told.
-    "panic",
-    // It asks for something that this version does not serve.
-    "unserved",
-    // Its delay cannot be kept by the broker.
-    "undelayable",
-    // A reason outside this list: an oversight, shown rather than lost.
-    "other",
-];
-
-/// The protocol a job came by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// A job as the contract writes it.
-    Native,
-    /// A Celery task.
-    Celery,
-}
-
-impl Protocol {
-    const ALL: [Self; 2] = [Self::Native, Self::Celery];
-
-    /// Its name in metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Native => "native",
-            Self::Celery => "celery",
-        }
-    }
-}
-
-/// A part of a job's way, between two instants that are both measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Stage {
-    /// From the producer's timestamp to the delivery.
-    Queued,
-    /// Waiting for the device's lane, a subscription or the connection.
-    Waiting,
-    /// From the hand-over to the MQTT connection to the broker's acknowledgement.
-    Publish,
-    /// From the publish to the device's answer.
-    Device,
-    /// From the outcome to the AMQP broker's confirm of the result.
-    Reply,
-}
-
-impl Stage {
-    const ALL: [Self; 5] = [Self::Queued, Self::Waiting, Self::Publish, Self::Device, Self::Reply];
-
-    /// Its name in metric labels.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Waiting => "waiting",
-            Self::Publish => "publish",
-            Self::Device => "device",
-            Self::Reply => "reply",
-        }
-    }
-}
-
 /// Handles of every metric, made once: an event costs an array index and an atomic, never a look-up by label.
 ///
 /// The arrays are indexed by the enums themselves (`status as usize`), whose `ALL` lists are in declaration order.
@@ -188,6 +127,7 @@ pub struct Metrics {
     late_answers: Counter,
     unmatched_messages: Counter,
     duplicate_answers: Counter,
+    device_refusals: [Counter; 2],
     redeliveries: Counter,
     dead_lettered: [Counter; DEAD_LETTER_REASONS.len()],
     mqtt_up: Gauge,
@@ -241,6 +181,7 @@ impl Metrics {
             late_answers: counter!(LATE_ANSWERS),
             unmatched_messages: counter!(UNMATCHED_MESSAGES),
             duplicate_answers: counter!(DUPLICATE_ANSWERS),
+            device_refusals: Refused::ALL.map(|reason| counter!(DEVICE_REFUSALS, "reason" => reason.as_str())),
             redeliveries: counter!(REDELIVERIES),
             dead_lettered: DEAD_LETTER_REASONS.map(|reason| counter!(DEAD_LETTERED, "reason" => reason)),
             mqtt_up: gauge!(MQTT_UP),
@@ -310,6 +251,11 @@ impl Metrics {
     /// A command was answered again.
     pub fn duplicate_answer(&self) {
         self.duplicate_answers.increment(1);
+    }
+
+    /// A command was refused because of its device.
+    pub fn device_refused(&self, reason: Refused) {
+        self.device_refusals[reason as usize].increment(1);
     }
 
     /// A delivery carries the broker's redelivered flag.
@@ -390,5 +336,4 @@ impl Metrics {
 pub(crate) use ::metrics::with_local_recorder;
 
 #[cfg(test)]
-#[path = "metrics_tests.rs"]
 mod tests;

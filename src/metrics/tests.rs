@@ -16,6 +16,7 @@ fn names_follow_their_kind_and_are_there_once() {
 #[test]
 fn the_index_of_each_label_is_its_place_in_the_array() {
     assert!(Protocol::ALL.iter().enumerate().all(|(index, label)| *label as usize == index));
+    assert!(Refused::ALL.iter().enumerate().all(|(index, label)| *label as usize == index));
     assert!(Stage::ALL.iter().enumerate().all(|(index, label)| *label as usize == index));
     assert!(Status::ALL.iter().enumerate().all(|(index, label)| *label as usize == index));
     assert_eq!((Mode::Request as usize, Mode::Publish as usize), (0, 1));
