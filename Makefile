@@ -28,6 +28,19 @@ test: setup ## Run every test, on brokers of its own
 	$(CARGO) test --locked --all-targets
 	$(CARGO) test --locked --doc
 
+# SEED=… repeats what a run chose: jobs, devices, victims, moments.
+SEED ?=
+SECONDS ?= 600
+FAULTS = SEED=$(SEED) SECONDS=$(SECONDS) $(CARGO) test --locked --test faults -- --ignored --test-threads=1 --nocapture
+
+.PHONY: faults
+faults: setup ## Run the long scenes: brokers and workers that die, freeze and fall silent (ten minutes)
+	$(FAULTS) --skip soak::
+
+.PHONY: soak
+soak: setup ## Break things at random under load for SECONDS, then check that no promise was broken
+	$(FAULTS) soak::
+
 .PHONY: lint
 lint: ## Formatting and clippy, no warning allowed
 	$(CARGO) fmt --check

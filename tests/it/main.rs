@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod dashboards;
 mod demo;
+mod failures;
 mod fixtures;
 mod floors;
 mod journey;

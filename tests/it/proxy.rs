@@ -124,3 +124,20 @@ async fn a_limit_cuts_in_the_middle() {
     next.write_all(b"hello").await.unwrap();
     assert!(reads(&mut next, b"hello").await);
 }
+
+#[tokio::test]
+async fn only_those_are_cut_who_said_the_word() {
+    let proxy = Proxy::to_any(&[1, echo().await]).await;
+    let mut streams = Vec::new();
+    for name in [b"consume", b"publish"] {
+        let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+        stream.write_all(name).await.unwrap();
+        assert!(reads(&mut stream, name).await);
+        streams.push(stream);
+    }
+    proxy.cut_where("publish");
+    eventually("one is cut", SOON, async || proxy.open() == 1).await;
+    assert_eq!(streams[1].read_u8().await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    streams[0].write_all(b"more").await.unwrap();
+    assert!(reads(&mut streams[0], b"more").await);
+}

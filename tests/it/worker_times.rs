@@ -4,6 +4,9 @@ use crate::harness::device::{Behaviour, Dialect};
 use crate::harness::eventually::eventually;
 use crate::harness::proxy::Proxy;
 use crate::worker_scene::{SOON, Scene, at, job, job_with, said};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use serde_json::json;
 use std::time::Duration;
 
@@ -132,4 +135,41 @@ async fn a_job_with_a_far_start_waits_in_the_broker() {
     assert!(executed.len() == 1 && executed[0].at >= starts, "{executed:?}");
     scene.wait_idle(&worker).await;
     scene.check(&[parked]);
+}
+
+/// Connects as a device whose messages the broker keeps while it is away, until `end` says so of what it is sent.
+async fn visit(port: u16, end: impl Fn(&Event) -> bool) -> Vec<String> {
+    let mut options = MqttOptions::new("device-away", "127.0.0.1", port);
+    options.set_clean_start(false).set_session_expiry_interval(Some(600));
+    let (client, mut events) = AsyncClient::new(options, 10);
+    client.subscribe("devices/away/commands/#", QoS::AtLeastOnce).await.unwrap();
+    let mut commands = Vec::new();
+    loop {
+        let event = tokio::time::timeout(SOON, events.poll()).await.unwrap().unwrap();
+        if let Event::Incoming(Packet::Publish(publish)) = &event {
+            commands.push(String::from_utf8_lossy(&publish.payload).into_owned());
+        }
+        if end(&event) {
+            return commands;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_was_away_does_not_get_what_expired_meanwhile() {
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Silent);
+    let worker = scene.worker().await;
+    let subscribed = |event: &Event| matches!(event, Event::Incoming(Packet::SubAck(_)));
+    assert_eq!(visit(scene.mqtt.port(), subscribed).await, Vec::<String>::new());
+    let expiring = job_with("short", "away", json!({"timeout_ms": 1000}));
+    assert_eq!(said(&scene.ask(expiring).await), ("timed_out", "unknown"));
+    scene.send(&job_with("long", "away", json!({"timeout_ms": 60_000}))).await;
+    scene.fleet.wait_for(2, SOON).await;
+    // mosquitto counts in whole seconds.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let command = |event: &Event| matches!(event, Event::Incoming(Packet::Publish(_)));
+    let commands = visit(scene.mqtt.port(), command).await;
+    assert!(commands.len() == 1 && commands[0].contains("long"), "{commands:?}");
+    drop(worker);
 }

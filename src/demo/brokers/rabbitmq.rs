@@ -5,6 +5,7 @@ use super::{Error, Leash, Program, ports, tail, with_free_ports};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -32,6 +33,19 @@ const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 pub struct Options {
     /// More lines of `rabbitmq.conf`.
     pub lines: Vec<String>,
+    /// Its place among other nodes; alone where it has none.
+    pub member: Option<Member>,
+}
+
+/// A place in a cluster: nodes on one epmd and with one cookie find each other by their names.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The node's name, before `@localhost`.
+    pub name: String,
+    /// The secret that nodes of one cluster share.
+    pub cookie: String,
+    /// The port of another node's epmd, which has to outlive this node; it starts one of its own where there is none.
+    pub epmd: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +58,9 @@ struct Ports {
 /// A running (or stopped) private RabbitMQ node. Dropping it ends it and removes its folder.
 #[derive(Debug)]
 pub struct RabbitMq {
+    name: String,
     ports: Ports,
+    epmd_is_ours: bool,
     epmd: Option<Running>,
     node: Option<Running>,
     leash: Leash,
@@ -59,7 +75,10 @@ impl RabbitMq {
         with_free_ports(|| {
             let leash = Leash::new("rabbitmq").map_err(Error::system("make a folder for RabbitMQ"))?;
             let [amqp, distribution, epmd] = ports::free()?;
-            let mut broker = Self { ports: Ports { amqp, distribution, epmd }, epmd: None, node: None, leash };
+            let theirs = options.member.as_ref().and_then(|member| member.epmd);
+            let ports = Ports { amqp, distribution, epmd: theirs.unwrap_or(epmd) };
+            let name = options.member.as_ref().map_or("switchboard", |member| &member.name).to_owned();
+            let mut broker = Self { name, ports, epmd_is_ours: theirs.is_none(), epmd: None, node: None, leash };
             broker.furnish(&options).map_err(Error::system("write the configuration of RabbitMQ"))?;
             broker.start_again()?;
             Ok(broker)
@@ -81,6 +100,12 @@ impl RabbitMq {
         std::fs::write(folder.join("rabbitmq.conf"), lines)?;
         std::fs::write(folder.join("advanced.config"), "[].\n")?;
         std::fs::write(folder.join("enabled_plugins"), "[].\n")?;
+        if let Some(member) = &options.member {
+            // Erlang takes no cookie that others can read.
+            let mut file = std::fs::File::options();
+            let cookie = file.create_new(true).write(true).mode(0o400).open(folder.join("home/.erlang.cookie"));
+            cookie?.write_all(member.cookie.as_bytes())?;
+        }
         // Sourced by every script; without one of its own a node would read the machine's.
         std::fs::write(folder.join("rabbitmq-env.conf"), "")
     }
@@ -108,7 +133,7 @@ impl RabbitMq {
 
     /// In the foreground, so that its pid is known: the one that a node starts for itself stays behind for ever.
     fn start_epmd(&mut self) -> Result<(), Error> {
-        if self.epmd.as_mut().is_some_and(|epmd| epmd.exited().is_none()) {
+        if !self.epmd_is_ours || self.epmd.as_mut().is_some_and(|epmd| epmd.exited().is_none()) {
             return Ok(());
         }
         let mut command = self.command(EPMD.path());
@@ -125,6 +150,11 @@ impl RabbitMq {
     fn hold(&mut self, node: Option<u32>) -> Result<(), Error> {
         let pids: Vec<u32> = self.epmd.iter().map(Running::pid).chain(node).collect();
         self.leash.hold(&pids).map_err(Error::system("hold RabbitMQ"))
+    }
+
+    /// The node's name in its cluster.
+    pub fn name(&self) -> String {
+        format!("{}@localhost", self.name)
     }
 
     /// `amqp://guest:guest@127.0.0.1:PORT/%2f`.
@@ -212,7 +242,7 @@ impl RabbitMq {
         command.env_clear().current_dir(folder);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_else(|| "/usr/sbin:/usr/bin:/sbin:/bin".into()));
         command.env("LANG", "C.UTF-8").env("HOME", folder.join("home"));
-        command.env("RABBITMQ_NODENAME", "switchboard@localhost").env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1");
+        command.env("RABBITMQ_NODENAME", self.name()).env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1");
         command.env("RABBITMQ_NODE_PORT", self.ports.amqp.to_string());
         command.env("RABBITMQ_DIST_PORT", self.ports.distribution.to_string());
         command.env("ERL_EPMD_PORT", self.ports.epmd.to_string()).env("ERL_EPMD_ADDRESS", "127.0.0.1");

@@ -43,6 +43,10 @@ pub(crate) struct Run {
     pub(crate) dead: Vec<String>,
     /// How much later than its expiry a command may reach a device: its way from the worker's socket, in milliseconds.
     pub(crate) transit_ms: u64,
+    /// How many commands may end as `unknown` and nothing better: what was under way when something broke. `None`: any.
+    pub(crate) unknown_at_most: Option<usize>,
+    /// Messages that are still in the command queue, ready or unacknowledged.
+    pub(crate) left: usize,
 }
 
 /// What must not be. Each names job and device.
@@ -62,8 +66,14 @@ pub(crate) enum Violation {
     Renamed(String, String),
     /// At most once, and executed more than once.
     ExecutedTwice(String, String),
+    /// At least once, executed more than once, and no result says that it was delivered before or sent again.
+    RepeatedUnmarked(String, String),
     /// An answer that is no result.
     Unreadable(String),
+    /// So many commands are `unknown` and nothing better, and so many may be.
+    TooManyUnknown(usize, usize),
+    /// So many messages are left in the command queue.
+    Left(usize),
 }
 
 /// How the harness shows them.
@@ -80,6 +90,8 @@ struct Said {
     executed: String,
     response: Value,
     late: bool,
+    /// Whether it says that the command may have been executed more than once.
+    repeated: bool,
     message_id: Option<String>,
 }
 
@@ -115,6 +127,13 @@ pub(crate) fn violations(run: &Run) -> Vec<Violation> {
     for (id, device) in said.keys().filter(|key| !asked.contains(*key)) {
         found.insert(Violation::Orphan(id.clone(), device.clone()));
     }
+    let guessed = said.values().filter(|results| results.iter().all(|result| result.status == "unknown")).count();
+    if let Some(most) = run.unknown_at_most.filter(|most| guessed > *most) {
+        found.insert(Violation::TooManyUnknown(guessed, most));
+    }
+    if run.left > 0 {
+        found.insert(Violation::Left(run.left));
+    }
     found.into_iter().collect()
 }
 
@@ -125,6 +144,8 @@ fn read(answer: &Answer) -> Option<(Key, Said)> {
         executed: text("executed")?,
         response: answer.body.get("response").cloned().unwrap_or_default(),
         late: answer.body.get("late").and_then(Value::as_bool)?,
+        repeated: answer.body["redelivered"] == true
+            || answer.body["attempt"].as_u64().is_some_and(|attempt| attempt > 1),
         message_id: answer.message_id.clone(),
     };
     Some(((text("id")?, text("device")?), said))
@@ -153,6 +174,10 @@ fn judge(
     }
     if job.at_most_once && times.len() > 1 {
         add(Violation::ExecutedTwice);
+    }
+    // Without any result, lost is what it is.
+    if !job.at_most_once && times.len() > 1 && !results.is_empty() && !results.iter().any(|result| result.repeated) {
+        add(Violation::RepeatedUnmarked);
     }
     for (index, one) in results.iter().enumerate() {
         for other in &results[index + 1..] {
@@ -195,7 +220,7 @@ mod tests {
     fn run(at_most_once: bool, times: &[u64], answers: &[Answer]) -> Vec<Violation> {
         let executed = times.iter().map(|at| Execution { id: "j".into(), device: "d".into(), at: *at }).collect();
         let submitted = vec![job(at_most_once)];
-        violations(&Run { submitted, executed, answers: answers.to_vec(), dead: vec![], transit_ms: 50 })
+        violations(&Run { submitted, executed, answers: answers.to_vec(), transit_ms: 50, ..Run::default() })
     }
 
     fn named(violation: fn(String, String) -> Violation) -> Vec<Violation> {
@@ -214,8 +239,43 @@ mod tests {
             answer("n", "succeeded", "yes", true),
         ];
         assert!(run(true, &[900], &answers).is_empty());
-        let twice = [answer("m", "succeeded", "yes", false), answer("n", "rejected", "yes", false)];
-        assert!(run(false, &[900, 901], &twice).is_empty(), "it may run twice");
+        let mut twice = [answer("m", "succeeded", "yes", false), answer("n", "rejected", "yes", false)];
+        assert_eq!(run(false, &[900, 901], &twice), named(Violation::RepeatedUnmarked));
+        for (mark, value) in [("redelivered", json!(true)), ("attempt", json!(2))] {
+            let mut marked = twice.clone();
+            marked[1].body[mark] = value;
+            assert!(run(false, &[900, 901], &marked).is_empty(), "it may run twice");
+        }
+        twice[0].body["attempt"] = json!(1);
+        assert_eq!(run(false, &[900, 901], &twice[..1]), named(Violation::RepeatedUnmarked));
+    }
+
+    #[test]
+    fn guesses_are_counted_and_nothing_may_be_left() {
+        let job = |id: &str| Submitted { id: id.into(), ..job(true) };
+        let answer = |id: &str, message: &str, status: &str, executed: &str| {
+            let mut answer = answer(message, status, executed, false);
+            answer.body["id"] = json!(id);
+            answer
+        };
+        let answers = vec![
+            answer("a", "1", "unknown", "unknown"),
+            answer("b", "2", "unknown", "unknown"),
+            answer("b", "2", "unknown", "unknown"),
+            // Better known after all.
+            answer("c", "3", "unknown", "unknown"),
+            answer("c", "4", "succeeded", "yes"),
+        ];
+        let run = |unknown_at_most, left| Run {
+            submitted: ["a", "b", "c"].map(job).to_vec(),
+            answers: answers.clone(),
+            unknown_at_most,
+            left,
+            ..Run::default()
+        };
+        assert!(violations(&run(Some(2), 0)).is_empty() && violations(&run(None, 0)).is_empty());
+        assert_eq!(violations(&run(Some(1), 0)), [Violation::TooManyUnknown(2, 1)]);
+        assert_eq!(violations(&run(None, 3)), [Violation::Left(3)]);
     }
 
     #[test]

@@ -16,6 +16,9 @@ use tokio::time::{Instant, sleep_until};
 /// Chunks that a delayed or frozen direction holds before the sender is held up too.
 const CHUNKS: usize = 256;
 
+/// Bytes of a client's beginning that tell who it is.
+const HEAD: usize = 4096;
+
 /// Which way bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
@@ -32,6 +35,8 @@ struct Controls {
     delay: Duration,
     /// Connections of an earlier generation than this are cut.
     generation: u64,
+    /// How many cuts were for some connections only, and what the client of those said at its beginning.
+    some: (u64, &'static str),
 }
 
 #[derive(Default)]
@@ -42,7 +47,8 @@ struct Counts {
 }
 
 struct Shared {
-    target: SocketAddr,
+    /// In the order in which they are tried.
+    targets: Vec<SocketAddr>,
     controls: watch::Sender<Controls>,
     counts: Counts,
     /// Bytes that may still pass in each direction before everything is cut.
@@ -60,13 +66,18 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// A path to this port on 127.0.0.1.
     pub(crate) async fn to(port: u16) -> Self {
+        Self::to_any(&[port]).await
+    }
+
+    /// A path to whichever of these ports on 127.0.0.1 takes the connection first, tried in this order.
+    pub(crate) async fn to_any(ports: &[u16]) -> Self {
         // Not one of the kernel's choice: while nobody listens, the kernel could give that to an outgoing connection.
         let [own] = ports::free().unwrap();
         let addr = SocketAddr::from(([127, 0, 0, 1], own));
         let listener = TcpListener::bind(addr).await.unwrap();
         let (controls, _) = watch::channel(Controls::default());
-        let target = SocketAddr::from(([127, 0, 0, 1], port));
-        let shared = Arc::new(Shared { target, controls, counts: Counts::default(), left: Mutex::default() });
+        let targets = ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
+        let shared = Arc::new(Shared { targets, controls, counts: Counts::default(), left: Mutex::default() });
         let (told, listening) = watch::channel(true);
         let task = tokio::spawn(accept(listener, Arc::clone(&shared), told));
         Self { addr, shared, listening, task }
@@ -80,6 +91,11 @@ impl Proxy {
     /// Resets every open connection on both sides. New ones are taken as before.
     pub(crate) fn cut(&self) {
         self.shared.cut();
+    }
+
+    /// Resets every open connection whose client said this in its first bytes, such as the name that AMQP clients give.
+    pub(crate) fn cut_where(&self, said: &'static str) {
+        self.shared.controls.send_modify(|controls| controls.some = (controls.some.0 + 1, said));
     }
 
     /// Refuses new connections (or takes them again); open ones stay. Done when it returns.
@@ -183,16 +199,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, told: watch::Sender<
             changed = controls.changed() => if changed.is_err() { return },
             accepted = open.accept() => if let Ok((client, _)) = accepted {
                 shared.counts.accepted.fetch_add(1, Ordering::SeqCst);
-                let generation = shared.controls.borrow().generation;
-                tokio::spawn(carry(client, Arc::clone(&shared), generation));
+                let controls = shared.controls.borrow().clone();
+                tokio::spawn(carry(client, Arc::clone(&shared), controls));
             },
         }
     }
 }
 
 /// One connection, from accept to end.
-async fn carry(client: TcpStream, shared: Arc<Shared>, generation: u64) {
-    let Ok(broker) = TcpStream::connect(shared.target).await else {
+async fn carry(client: TcpStream, shared: Arc<Shared>, at_first: Controls) {
+    let Ok(broker) = TcpStream::connect(&shared.targets[..]).await else {
         // The broker refuses: so does the path, as well as a taken connection can.
         let _ = client.set_zero_linger();
         return;
@@ -201,12 +217,18 @@ async fn carry(client: TcpStream, shared: Arc<Shared>, generation: u64) {
     let _ = (client.set_nodelay(true), broker.set_nodelay(true));
     let (mut client, mut broker) = (client.into_split(), broker.into_split());
     let mut controls = shared.controls.subscribe();
+    let head = Mutex::new(Vec::new());
+    let is_meant = |controls: &Controls| {
+        let (cuts, said) = controls.some;
+        let begins = head.lock().unwrap();
+        cuts > at_first.some.0 && begins.windows(said.len()).any(|part| part == said.as_bytes())
+    };
     let cut = tokio::select! {
-        _ = controls.wait_for(|controls| controls.generation > generation) => true,
+        _ = controls.wait_for(|controls| controls.generation > at_first.generation || is_meant(controls)) => true,
         (up, down) = async {
             tokio::join!(
-                pump(&shared, Direction::Up, &mut client.0, &mut broker.1),
-                pump(&shared, Direction::Down, &mut broker.0, &mut client.1),
+                pump(&shared, Direction::Up, &mut client.0, &mut broker.1, Some(&head)),
+                pump(&shared, Direction::Down, &mut broker.0, &mut client.1, None),
             )
         } => up.is_err() || down.is_err(),
     };
@@ -226,12 +248,18 @@ async fn pump(
     direction: Direction,
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
+    head: Option<&Mutex<Vec<u8>>>,
 ) -> io::Result<()> {
     let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(CHUNKS);
     let take = async move {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let read = from.read(&mut buffer).await?;
+            if let Some(head) = head {
+                let mut head = head.lock().unwrap();
+                let more = read.min(HEAD - head.len());
+                head.extend_from_slice(&buffer[..more]);
+            }
             let due = Instant::now() + shared.controls.borrow().delay;
             if read == 0 || sender.send((due, buffer[..read].to_vec())).await.is_err() {
                 return io::Result::Ok(());

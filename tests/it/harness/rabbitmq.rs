@@ -32,7 +32,12 @@ impl OwnNode {
     /// Starts one, with more lines of configuration: it takes ten seconds, so few tests should.
     pub(crate) async fn start(lines: &[&str]) -> Self {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-        let started = spawn_blocking(|| RabbitMq::start(Options { lines })).await;
+        Self::start_with(Options { lines, ..Options::default() }).await
+    }
+
+    /// Starts one of a special kind.
+    pub(crate) async fn start_with(options: Options) -> Self {
+        let started = spawn_blocking(|| RabbitMq::start(options)).await;
         Self(Some(started.expect("starting a broker does not panic").unwrap_or_else(|error| panic!("{error}"))))
     }
 

@@ -102,6 +102,11 @@ impl Worker {
         self.leash.folder().join("log")
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGTERM: drain and leave.
     pub(crate) fn terminate(&mut self) {
         self.signal("TERM");
@@ -129,7 +134,7 @@ impl Worker {
 
     fn signal(&mut self, signal: &str) {
         assert!(self.child.try_wait().unwrap().is_none(), "the worker ended before it was sent {signal}");
-        let pid = self.child.id().to_string();
+        let pid = self.pid().to_string();
         let sent = Command::new("/bin/sh").args(["-c", "kill -s \"$1\" \"$2\"", "signal", signal, &pid]).status();
         assert!(sent.unwrap().success(), "the worker cannot be sent {signal}");
     }
