@@ -10,6 +10,7 @@
 //! once its tries are used up, and takes acknowledgements of one incarnation for deliveries of the next.
 
 mod acks;
+mod browse;
 mod connection;
 mod consumer;
 mod delay;
@@ -31,6 +32,7 @@ mod screen;
 mod tls;
 mod topology;
 
+pub use browse::{Bounds, Browser, Held};
 pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};
 pub use delay::{LONGEST, delayed};

@@ -33,10 +33,12 @@ fn every_command_of_the_contract_is_understood() {
         "switchboard schedule next",
         "switchboard schedule run nightly",
         "switchboard dead-letters list",
-        "switchboard dead-letters show id",
+        "switchboard dead-letters list --reason invalid --limit 10 --json",
+        "switchboard dead-letters show id --json",
         "switchboard dead-letters replay",
-        "switchboard dead-letters replay a b",
+        "switchboard dead-letters replay a ~b --force --expires-in 5m --to q --rate 10 --dry-run --reason r --yes --json",
         "switchboard dead-letters discard a",
+        "switchboard dead-letters discard --reason r --limit 5 --dry-run --yes --json",
         "switchboard schema job",
         "switchboard schema result",
         "switchboard schema config",
@@ -64,6 +66,10 @@ fn a_wrong_line_is_refused() {
         "switchboard bulk c --device a --abort-at 20",
         "switchboard schema cake",
         "switchboard worker --loud",
+        "switchboard dead-letters",
+        "switchboard dead-letters show",
+        "switchboard dead-letters replay --expires-in 5",
+        "switchboard dead-letters list --limit 0",
     ] {
         assert!(parsed(line).is_err(), "{line}");
     }

@@ -96,7 +96,7 @@ fn schemas_are_json_and_completions_are_not_empty() {
 
 #[test]
 fn a_command_that_is_not_served_is_2_and_says_so() {
-    for arguments in [&["cancel", "x"][..], &["schedule", "list"], &["dead-letters", "list"]] {
+    for arguments in [&["cancel", "x"][..], &["schedule", "list"]] {
         let output = switchboard(arguments, &[]);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(text(&output.stderr).contains("not served by this version"), "{arguments:?}");

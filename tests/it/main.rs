@@ -9,6 +9,7 @@ mod brokers;
 mod cli;
 mod commands;
 mod dashboards;
+mod dead_letters;
 mod demo;
 mod fixtures;
 mod floors;

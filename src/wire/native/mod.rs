@@ -6,6 +6,7 @@
 mod bulk;
 mod checked;
 mod content;
+mod end;
 mod job;
 mod members;
 mod message_id;
@@ -18,6 +19,7 @@ mod summary;
 mod tests;
 mod value;
 
+pub use end::{end, extended};
 pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
 pub use moment::parked;
 pub use producer::encode;

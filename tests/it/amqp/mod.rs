@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+mod browsing;
 mod connecting;
 mod consuming;
 mod hostile;
