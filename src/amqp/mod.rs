@@ -26,9 +26,11 @@ mod pool;
 mod properties;
 mod publisher;
 mod pump;
+mod reader;
 mod replies;
 mod runtime;
 mod screen;
+mod stream;
 mod tls;
 mod topology;
 
@@ -42,6 +44,7 @@ pub use pool::{ChannelPool, Routing};
 pub use properties::Unsendable;
 pub use publisher::{Address, Confirm, PublishError, Publisher};
 pub use replies::ReplyQueue;
+pub use stream::{Stream, StreamRecord, StreamSpec, StreamState};
 pub use topology::{Comparison, Difference, QueueKind, QueueReport, QueueSpec, Report, Topology};
 
 /// What went wrong on the way to the broker, or at it. No text in it carries a password.

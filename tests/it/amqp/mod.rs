@@ -20,6 +20,7 @@ mod node;
 mod publishing;
 mod refusals;
 mod replies;
+mod streams;
 mod topology;
 
 /// Long enough for a loaded machine; a test that waits this long fails.
