@@ -25,7 +25,8 @@ pub struct StreamSpec {
 }
 
 impl StreamSpec {
-    pub(super) fn topology(&self) -> Topology {
+    /// The stream as a queue to be seen to, for whoever only writes to it.
+    pub fn topology(&self) -> Topology {
         let mut arguments = Headers::default();
         arguments.set("x-queue-type", "stream".into());
         arguments.set("x-max-age", interval(self.max_age).into());

@@ -1,7 +1,8 @@
 //! What a delivery is, decided at once and in the order of the deliveries: decoded, looked up, admitted, in its lane.
 
 use super::Shared;
-use super::admission::{Admission, admit};
+use super::admission::{Admission, admit, called_off};
+use super::cancels::Watched;
 use super::recent::{End, Recall, Reply};
 use crate::amqp::{Delivery, Hold};
 use crate::commander::{Begun, Command, Permit};
@@ -14,6 +15,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// A delivery and what is to be done about it.
 pub(crate) struct Taken {
@@ -55,6 +57,7 @@ pub(crate) enum What {
 pub(crate) struct Running {
     shared: Arc<Shared>,
     id: Arc<str>,
+    watched: Watched,
     done: bool,
 }
 
@@ -114,7 +117,9 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
     let now = Now::read();
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
     // A job that waits for its time is not yet anything to remember.
-    if let Some(not_before) = job.not_before.filter(|at| !now.is_past(*at)) {
+    if let Some(not_before) = job.not_before.filter(|at| !now.is_past(*at))
+        && !shared.cancels().is_cancelled(&job.id, job.enqueued_at)
+    {
         return What::Later { not_before };
     }
     let limits = &shared.options.recent;
@@ -137,8 +142,14 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
         }
         Recall::New => {}
     }
-    let running = Running { shared: shared.clone(), id: job.id.clone(), done: false };
-    match admit(&job, guarantee, delivery.redelivered, now) {
+    let watched = shared.cancels().run(&job.id, job.enqueued_at);
+    let is_cancelled = watched.token.is_cancelled();
+    let running = Running { shared: shared.clone(), id: job.id.clone(), watched, done: false };
+    let admission = match is_cancelled {
+        true => Admission::Answer(Box::new(called_off(delivery.redelivered))),
+        false => admit(&job, guarantee, delivery.redelivered, now),
+    };
+    match admission {
         Admission::Answer(outcome) => match job.targets {
             Targets::One(_) => What::Answer(outcome),
             Targets::Many(bulk) => What::AnswerAll { bulk, outcome, running },
@@ -149,7 +160,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
 }
 
 fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guarantee, running: Running) -> What {
-    let template = command(&job, guarantee, delivery);
+    let template = Command { cancel: Some(running.cancel()), ..command(&job, guarantee, delivery) };
     match std::mem::replace(&mut job.targets, Targets::One("".into())) {
         Targets::Many(bulk) => What::RunBulk { job, bulk, running },
         Targets::One(device) => match shared.commander.begin(Command { device, ..template }, shared.shutdown.soft()) {
@@ -190,6 +201,11 @@ fn digest(delivery: &Delivery) -> u64 {
 }
 
 impl Running {
+    /// Cancelled when the job is called off.
+    pub(crate) fn cancel(&self) -> CancellationToken {
+        self.watched.token.clone()
+    }
+
     /// Remembers what came of the job, for its repetitions.
     pub(crate) fn finish(mut self, end: End) {
         self.done = true;
@@ -199,6 +215,7 @@ impl Running {
     fn end(&self, end: End) {
         let limits = &self.shared.options.recent;
         self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(&self.id, end, Instant::now(), limits);
+        self.shared.cancels().end(&self.id, &self.watched);
     }
 }
 

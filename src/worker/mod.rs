@@ -4,6 +4,8 @@
 //! the pure tables [`admission`] and [`settlement`].
 
 mod admission;
+mod cancels;
+mod control;
 mod handle;
 mod intake;
 mod many;
@@ -11,16 +13,19 @@ mod outbox;
 mod recent;
 mod settlement;
 
+pub use cancels::KEPT as CANCELS_KEPT;
+pub use control::stream as control_stream;
 pub use recent::Limits as RecentLimits;
 
-use crate::amqp::{ChannelPool, Consumer, ConsumerState, Delivery, Publisher};
+use crate::amqp::{ChannelPool, Consumer, ConsumerState, Delivery, Publisher, Stream, StreamRecord};
 use crate::commander::Commander;
 use crate::mqtt::LinkState;
 use crate::shutdown::Shutdown;
 use crate::wire::native;
+use cancels::Cancels;
 use outbox::Outbox;
 use recent::Recent;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
@@ -44,6 +49,8 @@ pub struct Options {
     pub hold: Duration,
     /// Late answers that may wait to be published.
     pub late_queue: usize,
+    /// Cancelled ids that are remembered.
+    pub cancel_ids: usize,
     /// Devices of one bulk commanded at one time, where the bulk does not say.
     pub bulk_concurrency: usize,
     /// The longest that one delivery of a bulk is kept; then the rest goes back as a message of its own. Far below the
@@ -57,12 +64,18 @@ pub(crate) struct Shared {
     pub(crate) commander: Commander,
     pub(crate) outbox: Outbox,
     pub(crate) recent: Mutex<Recent>,
+    cancels: Mutex<Cancels>,
     pub(crate) shutdown: Shutdown,
     /// Whether deliveries are settled: not while the broker is told to give no more.
     settles: watch::Sender<bool>,
 }
 
 impl Shared {
+    /// Which jobs are called off.
+    pub(crate) fn cancels(&self) -> MutexGuard<'_, Cancels> {
+        self.cancels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits while nothing is to be settled: a moment, when the worker stops.
     pub(crate) async fn quiet(&self) {
         if *self.settles.borrow() {
@@ -92,8 +105,15 @@ impl Worker {
     ) -> Self {
         let outbox = Outbox::start(publisher, channels, options.dead_letter_queue.clone(), options.late_queue);
         let settles = watch::Sender::new(true);
-        let shared = Shared { options, commander, outbox, recent: Mutex::default(), shutdown, settles };
+        let cancels = Mutex::new(Cancels::new(options.cancel_ids));
+        let shared = Shared { options, commander, outbox, recent: Mutex::default(), cancels, shutdown, settles };
         Self { shared: Arc::new(shared), consumer, deliveries }
+    }
+
+    /// Heeds what calls jobs off, from now on and as far back as the stream reaches. Returns when everything up to now is
+    /// known, or when that takes too long: then it says why, and the worker works without until it is.
+    pub async fn heed(&self, stream: (Stream, mpsc::Receiver<StreamRecord>), name: &str) {
+        control::heed(&self.shared, stream, name).await;
     }
 
     /// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of

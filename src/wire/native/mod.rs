@@ -4,6 +4,7 @@
 //! once, and the message of a refusal names the field, what was found and what would be right.
 
 mod bulk;
+mod cancel;
 mod checked;
 mod content;
 mod end;
@@ -19,6 +20,7 @@ mod summary;
 mod tests;
 mod value;
 
+pub use cancel::{CANCEL, Control, Known, Word};
 pub use end::{end, extended};
 pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
 pub use moment::parked;
