@@ -327,7 +327,7 @@ fn worker_options(config: &Config) -> worker::Options {
 }
 
 /// The machine's name, for a person to find the process by.
-fn host() -> Arc<str> {
+pub(crate) fn host() -> Arc<str> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String =
         name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')).take(40).collect();

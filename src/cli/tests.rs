@@ -28,7 +28,7 @@ fn every_command_of_the_contract_is_understood() {
         "switchboard simulate --devices 10 --prefix x- --latency 20ms..200ms --silent 1% --reject 1% --duplicate 1% --late 1% --profile p",
         "switchboard demo",
         "switchboard check --config f",
-        "switchboard cancel id",
+        "switchboard cancel id --wait 1s --queue q --json",
         "switchboard schedule list",
         "switchboard schedule next",
         "switchboard schedule run nightly",

@@ -27,6 +27,7 @@ mod readme;
 mod simulate;
 mod worker_answers;
 mod worker_bulk;
+mod worker_cancel;
 mod worker_cuts;
 mod worker_ending;
 mod worker_inputs;
