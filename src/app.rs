@@ -3,7 +3,10 @@
 //! Start: HTTP (alive, not ready) → MQTT → answers subscribed → AMQP → jobs. Stop is the reverse, so that nothing is left
 //! without what it needs to end well.
 
-use crate::amqp::{self, ChannelPool, Connection, Consumer, ConsumerState, Publisher, QueueKind, QueueSpec, Topology};
+use crate::amqp::{
+    self, ChannelPool, Connection, Consumer, ConsumerState, Publisher, QueueKind, QueueSpec, Stream, StreamSpec,
+    Topology,
+};
 use crate::commander::{self, Commander};
 use crate::config::{Config, MqttSection, QueueType};
 use crate::metrics::metrics;
@@ -34,6 +37,8 @@ const BULK_HOLD: Duration = Duration::from_secs(600);
 pub const MAX_DEVICES: usize = 100_000;
 /// After the hard stop: what is left to say is said within this.
 const LAST: Duration = Duration::from_secs(5);
+/// Records of the control stream that are read ahead.
+const CONTROL_PREFETCH: u16 = 512;
 /// The profile of jobs that name none.
 const DEFAULT_PROFILE: &str = "default";
 /// How long the answer path may take to be proved.
@@ -199,6 +204,9 @@ impl Parts {
             channels,
             self.shutdown.clone(),
         );
+        let spec = control(config);
+        let name = spec.name.clone();
+        worker.heed(Stream::start(self.consuming.clone(), spec, worker::CANCELS_KEPT, CONTROL_PREFETCH), &name).await;
         let sources = worker.run().await;
         if timeout(PATIENCE, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
@@ -313,6 +321,17 @@ fn quarantine(config: &Config) -> QueueSpec {
     QueueSpec::jobs(name, QueueKind::Quorum, &config.amqp.dead_letter_queue)
 }
 
+/// The stream by which jobs are called off; every worker of the queue reads it. A record has a few hundred bytes.
+pub fn control(config: &Config) -> StreamSpec {
+    StreamSpec {
+        name: worker::control_stream(&config.amqp.queue),
+        max_age: worker::CANCELS_KEPT,
+        max_bytes: 64 << 20,
+        segment_bytes: 4 << 20,
+        declare: config.amqp.declare,
+    }
+}
+
 fn worker_options(config: &Config) -> worker::Options {
     worker::Options {
         name: format!("switchboard-{}-{:08x}", host(), rand::random::<u32>()).into(),
@@ -323,13 +342,14 @@ fn worker_options(config: &Config) -> worker::Options {
         patience: PATIENCE,
         hold: HOLD,
         late_queue: config.worker.concurrency,
+        cancel_ids: config.worker.cancel_ids,
         bulk_concurrency: config.worker.concurrency,
         bulk_hold: BULK_HOLD,
     }
 }
 
 /// The machine's name, for a person to find the process by.
-fn host() -> Arc<str> {
+pub(crate) fn host() -> Arc<str> {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String =
         name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')).take(40).collect();

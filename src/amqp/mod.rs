@@ -10,6 +10,7 @@
 //! once its tries are used up, and takes acknowledgements of one incarnation for deliveries of the next.
 
 mod acks;
+mod browse;
 mod connection;
 mod consumer;
 mod delay;
@@ -27,12 +28,15 @@ mod pool;
 mod properties;
 mod publisher;
 mod pump;
+mod reader;
 mod replies;
 mod runtime;
 mod screen;
+mod stream;
 mod tls;
 mod topology;
 
+pub use browse::{Bounds, Browser, Held};
 pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};
 pub use delay::{LONGEST, delayed};
@@ -42,6 +46,7 @@ pub use pool::{ChannelPool, Routing};
 pub use properties::Unsendable;
 pub use publisher::{Address, Confirm, PublishError, Publisher};
 pub use replies::ReplyQueue;
+pub use stream::{Stream, StreamRecord, StreamSpec, StreamState};
 pub use topology::{Comparison, Difference, QueueKind, QueueReport, QueueSpec, Report, Topology};
 
 /// What went wrong on the way to the broker, or at it. No text in it carries a password.

@@ -147,7 +147,7 @@ fn nested_table(headers: Headers, depth: usize) -> Result<FieldTable, Unsendable
 }
 
 /// Bytes of a table on the wire.
-fn table_size(headers: &Headers, depth: usize) -> usize {
+pub(super) fn table_size(headers: &Headers, depth: usize) -> usize {
     4 + headers.0.iter().map(|(name, value)| 1 + name.len() + value_size(value, depth)).sum::<usize>()
 }
 

@@ -30,6 +30,8 @@ pub struct Order {
     pub until: Instant,
     /// The worker stops: nothing new begins, the rest is for somebody else.
     pub stop: CancellationToken,
+    /// Its requester calls it off: nothing new begins, and the rest is told so. What is under way is the command's to end.
+    pub cancel: CancellationToken,
 }
 
 /// How the carrying out ended.
@@ -57,7 +59,7 @@ enum One {
 
 /// Carries a bulk out. Cancel-safe: dropping the future stops it where it is, untold.
 pub async fn run(commander: &Commander, order: Order, report: &impl Report) -> Ended {
-    let Order { command, mut bulk, mut tally, concurrency, until, stop } = order;
+    let Order { command, mut bulk, mut tally, concurrency, until, stop, cancel } = order;
     let window = bulk.concurrency.unwrap_or(concurrency).max(1);
     let pace = bulk.rate_per_second.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let mut waiting: VecDeque<Target> = std::mem::take(&mut bulk.targets).into();
@@ -67,9 +69,12 @@ pub async fn run(commander: &Commander, order: Order, report: &impl Report) -> E
     let mut lost = false;
     let _active = Active::count();
     loop {
-        let aborted = tally.is_aborted(bulk.abort.as_ref());
-        if aborted {
-            cancel(&mut waiting, &mut tally, report).await;
+        if cancel.is_cancelled() && !(waiting.is_empty() && running.is_empty()) {
+            tally.cancel();
+            give_up(&mut waiting, &mut tally, report, &Failure::new("cancelled", CANCELLED)).await;
+        }
+        if tally.is_aborted(bulk.abort.as_ref()) {
+            give_up(&mut waiting, &mut tally, report, &Failure::new("aborted", ABORTED)).await;
         }
         let may_start = !waiting.is_empty() && !lost && !stop.is_cancelled() && Instant::now() < until;
         if may_start && running.len() < window && next_start <= Instant::now() {
@@ -105,6 +110,7 @@ pub async fn run(commander: &Commander, order: Order, report: &impl Report) -> E
             },
             () = wake => {}
             () = stop.cancelled(), if !stop.is_cancelled() => {}
+            () = cancel.cancelled(), if !cancel.is_cancelled() => {}
         }
     }
     given_back.extend(waiting);
@@ -138,13 +144,15 @@ async fn one(
     }
 }
 
-/// What is left after an abort was surely not sent, and everybody hears so.
-async fn cancel(waiting: &mut VecDeque<Target>, tally: &mut Tally, report: &impl Report) {
+const CANCELLED: &str = "the bulk was cancelled before this device had its turn";
+const ABORTED: &str = "the bulk was aborted because too many devices failed";
+
+/// What is left was surely not sent, and everybody hears so.
+async fn give_up(waiting: &mut VecDeque<Target>, tally: &mut Tally, report: &impl Report, why: &Failure) {
     for target in waiting.drain(..) {
-        let failure = Failure::new("aborted", "the bulk was aborted because too many devices failed");
         metrics().bulk_device(Status::Cancelled);
         tally.record(&target.device, Status::Cancelled);
-        report.outcome(target.device, Outcome::not_sent(Status::Cancelled, failure)).await;
+        report.outcome(target.device, Outcome::not_sent(Status::Cancelled, why.clone())).await;
     }
 }
 

@@ -16,6 +16,9 @@ pub struct Tally {
     /// When the bulk began: milliseconds since the Unix epoch.
     began_ms: u64,
     aborted: bool,
+    /// Absent in what earlier versions handed on.
+    #[serde(default)]
+    cancelled: bool,
 }
 
 /// Devices that a summary names.
@@ -24,7 +27,14 @@ const MAX_FAILED: usize = 1000;
 impl Tally {
     /// Nothing has come of `total` devices.
     pub fn new(total: usize, now_ms: u64) -> Self {
-        Self { total, counts: [0; Status::ALL.len()], failed: Vec::new(), began_ms: now_ms, aborted: false }
+        Self {
+            total,
+            counts: [0; Status::ALL.len()],
+            failed: Vec::new(),
+            began_ms: now_ms,
+            aborted: false,
+            cancelled: false,
+        }
     }
 
     /// One device has its outcome.
@@ -50,10 +60,19 @@ impl Tally {
         self.aborted
     }
 
+    /// Its requester called it off.
+    pub fn cancel(&mut self) {
+        self.cancelled = true;
+    }
+
     /// The summary, once every device has its outcome.
     pub fn summary(self, now_ms: u64) -> Summary {
         Summary {
-            status: if self.aborted { SummaryStatus::Aborted } else { SummaryStatus::Completed },
+            status: match (self.cancelled, self.aborted) {
+                (true, _) => SummaryStatus::Cancelled,
+                (false, true) => SummaryStatus::Aborted,
+                (false, false) => SummaryStatus::Completed,
+            },
             total: self.total,
             counts: self.counts,
             failed: self.failed,
@@ -81,6 +100,17 @@ mod tests {
             let failures = outcomes.iter().filter(|index| **index != Status::Succeeded as usize).count();
             prop_assert_eq!(summary.failed.len(), failures.min(MAX_FAILED));
         }
+    }
+
+    #[test]
+    fn a_bulk_that_was_called_off_says_so_whatever_else_happened() {
+        let mut tally = Tally::new(1, 0);
+        tally.cancel();
+        tally.record(&"d".into(), Status::TimedOut);
+        assert!(tally.is_aborted(Some(&Abort { failed_percent: 1.0, after: 1 })));
+        assert_eq!(tally.summary(5).status, SummaryStatus::Cancelled);
+        let handed_on = r#"{"total":1,"counts":[0,0,0,0,0,0,0,0],"failed":[],"began_ms":0,"aborted":false}"#;
+        assert_eq!(serde_json::from_str::<Tally>(handed_on).unwrap(), Tally::new(1, 0));
     }
 
     #[test]

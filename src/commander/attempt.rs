@@ -4,7 +4,7 @@ use super::command::Command;
 use super::exchange::{Exchange, LateHandler};
 use super::lanes::{Slot, Turn};
 use super::refusal::Refusal;
-use super::verdict::{Circumstances, Verdict, expired, link_lost, verdict};
+use super::verdict::{Circumstances, Verdict, cancelled, expired, link_lost, verdict};
 use super::{Begun, Dialect, Inner, NotStarted, exchange_for, invalid};
 use crate::deadline::{Now, earlier};
 use crate::job::{Guarantee, Mode};
@@ -54,7 +54,14 @@ pub(super) async fn run(
         Ok(turn) => turn,
         Err(refusal) => return Ok(refused(refusal)),
     };
-    let slot = match slot(turn, times.expires, &stop).await? {
+    let turn = tokio::select! {
+        biased;
+        () = called_off(&command) => {
+            return Ok(Outcome { waiting: began.elapsed(), ..cancelled(command.sent_before) });
+        }
+        slot = slot(turn, times.expires, &stop) => slot?,
+    };
+    let slot = match turn {
         Some(slot) => slot,
         None => return Ok(Outcome { waiting: began.elapsed(), ..expired(true) }),
     };
@@ -69,6 +76,14 @@ pub(super) async fn run(
     passage.end(outcome.as_ref().ok());
     drop(slot);
     outcome
+}
+
+/// Completes when the command's requester calls it off. Cancel safe.
+async fn called_off(command: &Command) {
+    match &command.cancel {
+        Some(cancel) => cancel.cancelled().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// One device request under way, in the gauge until dropped: a dropped future is no longer under way either.
@@ -122,7 +137,13 @@ async fn attempts(
     let mut sent_before = command.sent_before;
     for attempt in 1.. {
         let is_expired = || times.expires.is_some_and(|at| at <= Instant::now());
-        let prepared = match prepare(inner, dialect, command, guarantee, not_after).await {
+        let called_off_unsent = || Outcome { attempt: attempt - 1, waiting: began.elapsed(), ..cancelled(sent_before) };
+        let prepared = tokio::select! {
+            biased;
+            () = called_off(command) => return Ok(called_off_unsent()),
+            prepared = prepare(inner, dialect, command, guarantee, not_after) => prepared,
+        };
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(_) if sent_before => return Ok(Outcome { attempt: attempt - 1, ..link_lost() }),
             Err(Unready::Late) => return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired()) }),
@@ -133,13 +154,28 @@ async fn attempts(
         let mut open = inner.exchanges.open(key, exchange);
         let submitted = Instant::now();
         let publication = publication(inner, command, rendered, key, times, not_after);
-        match submit(inner, publication, not_after).await {
+        let submitting = tokio::select! {
+            biased;
+            // Nothing was handed over, and what is dropped here is not.
+            () = called_off(command) => return Ok(called_off_unsent()),
+            submitting = submit(inner, publication, not_after) => submitting,
+        };
+        match submitting {
             Ok(()) => {}
             Err(_) if sent_before => return Ok(Outcome { attempt: attempt - 1, ..link_lost() }),
             Err(Error::Closed) => return Err(NotStarted::Closed),
             Err(_) => return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired()) }),
         }
-        let end = open.end(times.timeout, times.most).await;
+        let ended = tokio::select! {
+            biased;
+            end = open.end(times.timeout, times.most) => Some(end),
+            () = called_off(command) => None,
+        };
+        if ended.is_none() && open.withdraw() {
+            return Ok(called_off_unsent());
+        }
+        let is_called_off = ended.is_none();
+        let end = ended.flatten();
         let facts = open.facts();
         let known = Circumstances { guarantee, facts, expired: is_expired(), sent_before };
         let answered_at = match &end {
@@ -153,7 +189,11 @@ async fn attempts(
         if facts.handed.is_some() {
             metrics().stage(Stage::Publish, handed.saturating_duration_since(submitted));
         }
-        match verdict(end, known) {
+        let verdict_now = match is_called_off {
+            true => Verdict::GivenUp(cancelled(true)),
+            false => verdict(end, known),
+        };
+        match verdict_now {
             Verdict::Settled(outcome) => {
                 if outcome.response.is_some() {
                     metrics().stage(Stage::Device, device);

@@ -37,6 +37,8 @@ pub struct Command {
     pub(crate) bulk: bool,
     /// Asked at the point of no return.
     pub(crate) permit: Option<Arc<dyn Permit>>,
+    /// Called off by its requester once this is cancelled: what was not sent is not, what was is not waited for.
+    pub(crate) cancel: Option<CancellationToken>,
 }
 
 impl Command {
@@ -55,6 +57,7 @@ impl Command {
             sent_before: false,
             bulk: false,
             permit: None,
+            cancel: None,
         }
     }
 }

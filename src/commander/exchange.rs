@@ -250,6 +250,18 @@ impl Watcher for Exchanges {
         drop(table);
         permit.is_none_or(|permit| permit.granted())
     }
+
+    fn pass(&self, key: u128, now: Instant) -> bool {
+        // Asked outside the lock; whether it was withdrawn meanwhile is looked at under the lock that hands it over.
+        if !self.wants(key) {
+            return false;
+        }
+        let mut table = self.lock();
+        let waiting = table.entries.get_mut(&key).filter(|entry| matches!(entry.phase, Phase::Waiting(_)));
+        let Some(entry) = waiting else { return false };
+        entry.facts.handed = Some(now);
+        true
+    }
 }
 
 impl Open {
@@ -282,6 +294,17 @@ impl Open {
             }
             deadline = due;
         }
+    }
+
+    /// Takes the attempt back, if it surely has not passed the point of no return: from then on it cannot.
+    pub(crate) fn withdraw(&mut self) -> bool {
+        let mut table = self.exchanges.lock();
+        let Some(entry) = table.entries.get_mut(&self.key) else { return false };
+        let unsent = matches!(entry.phase, Phase::Waiting(_)) && entry.facts.handed.is_none();
+        if unsent {
+            entry.phase = Phase::Ended;
+        }
+        unsent
     }
 
     /// Leaves the attempt in the table, for an answer that comes within `grace`; returns the end if it came this instant.

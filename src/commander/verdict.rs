@@ -97,6 +97,20 @@ pub(crate) fn link_lost() -> Outcome {
     Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("link_lost", message)))
 }
 
+/// Its requester called it off. `perhaps_sent`: whether this attempt or an earlier one may have reached the device.
+pub(crate) fn cancelled(perhaps_sent: bool) -> Outcome {
+    match perhaps_sent {
+        false => Outcome::not_sent(
+            Status::Cancelled,
+            Failure::new("cancelled", "it was cancelled before it was sent to the device"),
+        ),
+        true => {
+            let message = "it was cancelled after it may have been sent; the device may have acted, or may still act";
+            Outcome::new(Status::Cancelled, Executed::Unknown, Some(Failure::new("cancelled", message)))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +177,13 @@ mod tests {
             let before = Circumstances { sent_before: true, ..known() };
             assert_eq!(said(verdict(fate(end), before)), (Status::Unknown, Executed::Unknown, true));
         }
+    }
+
+    #[test]
+    fn what_is_cancelled_was_surely_not_executed_only_where_nothing_may_have_been_sent() {
+        let said = |outcome: Outcome| (outcome.status, outcome.executed, outcome.failure.is_some());
+        assert_eq!(said(cancelled(false)), (Status::Cancelled, Executed::No, true));
+        assert_eq!(said(cancelled(true)), (Status::Cancelled, Executed::Unknown, true));
     }
 
     #[test]

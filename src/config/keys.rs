@@ -207,6 +207,12 @@ pub(super) const KEYS: &[Key] = &[
         "How long after timed_out or unknown a device's answer is still reported, as a late result.",
     ),
     key(
+        "worker.cancel_ids",
+        Kind::Count { min: 1, max: 10_000_000 },
+        "100000",
+        "How many cancelled jobs are remembered, a hundred bytes each; the oldest are forgotten.",
+    ),
+    key(
         "http.listen",
         Kind::Listen,
         r#""127.0.0.1:9464""#,

@@ -81,6 +81,7 @@ pub struct WorkerSection {
     pub grace: Duration,
     pub max_payload_bytes: usize,
     pub late_grace: Duration,
+    pub cancel_ids: usize,
 }
 
 /// `[http]`
@@ -256,6 +257,7 @@ impl WorkerSection {
             grace: set(time, v, "worker.grace"),
             max_payload_bytes: size(v, "worker.max_payload_bytes"),
             late_grace: set(time, v, "worker.late_grace"),
+            cancel_ids: size(v, "worker.cancel_ids"),
         }
     }
 }

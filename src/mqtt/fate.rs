@@ -77,8 +77,18 @@ pub(crate) trait Watcher: Send + Sync {
     /// Must not block: it runs in the task that serves everybody.
     fn progress(&self, key: u128, progress: Progress);
 
-    /// Whether the publish is still wanted and allowed; asked at the point of no return, last thing. Must not block.
+    /// Whether the publish is still wanted and allowed. Must not block.
     fn wants(&self, key: u128) -> bool;
+
+    /// The point of no return, last thing: if it is still wanted and allowed, it is handed over, and from now on nobody can
+    /// say that it was not. Must not block; whoever can be asked meanwhile to take it back makes one act of both.
+    fn pass(&self, key: u128, now: Instant) -> bool {
+        let wanted = self.wants(key);
+        if wanted {
+            self.progress(key, Progress::Handed(now));
+        }
+        wanted
+    }
 }
 
 /// Who hears of a publish's progress.
@@ -101,6 +111,14 @@ impl Notify {
             // A waiter that is gone has no more interest.
             Self::Once(waiter) => drop(waiter.send(fate)),
             Self::Watcher(watcher, key) => watcher.progress(key, Progress::Done(fate)),
+        }
+    }
+
+    /// Passes the point of no return, or says that nobody wants it to.
+    pub(crate) fn pass(&self, now: Instant) -> bool {
+        match self {
+            Self::Once(waiter) => !waiter.is_closed(),
+            Self::Watcher(watcher, key) => watcher.pass(*key, now),
         }
     }
 

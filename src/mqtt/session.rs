@@ -8,7 +8,7 @@
 //! ```
 //! Publishes leave only while `Up`, each checked at that moment against its deadline, whether it is still wanted, and the broker's limits.
 
-use super::fate::{Fate, NotSent, Progress, Refusal};
+use super::fate::{Fate, NotSent, Refusal};
 use super::inflight::Inflight;
 use super::message::{Message, Qos};
 use super::packet::{Accepted, Incoming, Outgoing};
@@ -316,8 +316,6 @@ impl Session {
         let size = publication.size_bound();
         let refusal = if publication.not_after.is_some_and(|at| at <= now) {
             Some(Fate::NotSent(NotSent::Expired))
-        } else if publication.notify.is_gone() {
-            Some(Fate::NotSent(NotSent::Revoked))
         } else if size > broker.max_packet {
             Some(Fate::NotSent(NotSent::TooLarge { size, limit: broker.max_packet }))
         } else if publication.retain && !broker.retain {
@@ -325,6 +323,8 @@ impl Session {
                 code: RETAIN_NOT_SUPPORTED,
                 reason: "the broker keeps no messages".to_owned(),
             }))
+        } else if !publication.notify.pass(now) {
+            Some(Fate::NotSent(NotSent::Revoked))
         } else {
             None
         };
@@ -342,7 +342,6 @@ impl Session {
         };
         let start = out.position();
         out.publish(pkid, &publication, expiry);
-        publication.notify.progress(Progress::Handed(now));
         match qos {
             Qos::AtMostOnce => self.inflight.push_unwritten(publication, start, out.position()),
             Qos::AtLeastOnce => self.inflight.insert_unacknowledged(pkid, publication, start, now),

@@ -1,3 +1,4 @@
 //! Wire formats: AMQP messages into jobs, outcomes into AMQP messages.
 
+pub mod dead_letter;
 pub mod native;

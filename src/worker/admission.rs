@@ -37,6 +37,20 @@ pub(crate) fn admit(job: &Job, guarantee: Guarantee, redelivered: bool, now: Now
     }
 }
 
+/// Its requester called it off before it was taken here, whatever else may be said of it.
+pub(crate) fn called_off(redelivered: bool) -> Outcome {
+    match redelivered {
+        false => {
+            Outcome::not_sent(Status::Cancelled, Failure::new("cancelled", "it was cancelled before it was begun"))
+        }
+        true => {
+            let message =
+                "it was cancelled after it was delivered to a worker that did not finish it; the device may have acted";
+            Outcome::new(Status::Cancelled, Executed::Unknown, Some(Failure::new("cancelled", message)))
+        }
+    }
+}
+
 fn perhaps_run(why: &str) -> Outcome {
     let message = format!("{why}; the device may have acted");
     Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("redelivered", message)))
@@ -107,6 +121,13 @@ mod tests {
             said(admit(&job(Some(1000), None), Guarantee::AtLeastOnce, true, now())),
             (Status::Unknown, Executed::Unknown)
         );
+    }
+
+    #[test]
+    fn a_cancelled_job_was_not_sent_unless_somebody_else_may_have_sent_it() {
+        let said = |outcome: Outcome| (outcome.status, outcome.executed);
+        assert_eq!(said(called_off(false)), (Status::Cancelled, Executed::No));
+        assert_eq!(said(called_off(true)), (Status::Cancelled, Executed::Unknown));
     }
 
     #[test]

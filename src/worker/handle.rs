@@ -26,6 +26,8 @@ struct Done {
     happened: Happened,
     result: Option<Arc<Envelope>>,
     status: Option<Status>,
+    /// Whether the device surely did not get it.
+    not_reached: bool,
     running: Option<Running>,
     detail: String,
 }
@@ -89,6 +91,7 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
                 let summary = many::answer_all(shared, taken, bulk, &outcome).await;
                 Done {
                     status: Some(outcome.status),
+                    not_reached: outcome.executed == Executed::No,
                     ..Done::with(Happened::Outcome, native::summary(&taken.origin, &summary), Some(running))
                 }
             }
@@ -142,12 +145,9 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         metrics().stage(Stage::Reply, started.elapsed());
     }
     if let Some(running) = done.running {
-        let certain_no = done
-            .status
-            .is_some_and(|status| matches!(status, Status::Expired | Status::Undeliverable | Status::Invalid));
         running.finish(match done.result {
             None => End::Nothing,
-            Some(reply) if certain_no => End::NotReached(reply),
+            Some(reply) if done.not_reached => End::NotReached(reply),
             Some(reply) => End::Reached(reply),
         });
     }
@@ -199,11 +199,12 @@ fn stopped() -> Outcome {
 
 impl Done {
     fn with(happened: Happened, result: Envelope, running: Option<Running>) -> Self {
-        Self { happened, result: Some(Arc::new(result)), status: None, running, detail: String::new() }
+        let result = Some(Arc::new(result));
+        Self { happened, result, status: None, not_reached: false, running, detail: String::new() }
     }
 
     fn without_result(happened: Happened) -> Self {
-        Self { happened, result: None, status: None, running: None, detail: String::new() }
+        Self { happened, result: None, status: None, not_reached: false, running: None, detail: String::new() }
     }
 
     fn outcome(taken: &Taken, outcome: Outcome, running: Option<Running>) -> Self {
@@ -221,7 +222,8 @@ impl Done {
         // A job that its profile cannot carry is as wrong as one that cannot be read, and nobody must lose it unseen.
         let happened = if outcome.status == Status::Invalid { Happened::Undecodable } else { Happened::Outcome };
         let detail = outcome.failure.map(|failure| failure.message).unwrap_or_default();
-        Self { status: Some(outcome.status), detail, ..Self::with(happened, result, running) }
+        let (status, not_reached) = (Some(outcome.status), outcome.executed == Executed::No);
+        Self { status, not_reached, detail, ..Self::with(happened, result, running) }
     }
 
     /// The result's `message_id` is made from the job's id, and here that belongs to another job.

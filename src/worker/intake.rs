@@ -1,6 +1,7 @@
 //! What a delivery is, decided at once and in the order of the deliveries: decoded, looked up, admitted, in its lane.
 
-use super::admission::{Admission, admit};
+use super::admission::{Admission, admit, called_off};
+use super::cancels::Watched;
 use super::quarantine::{self, Course};
 use super::recent::{End, Recall, Reply};
 use super::{Kind, Shared, Source};
@@ -15,6 +16,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 /// A delivery and what is to be done about it.
 pub(crate) struct Taken {
@@ -59,6 +61,7 @@ pub(crate) enum What {
 pub(crate) struct Running {
     shared: Arc<Shared>,
     id: Arc<str>,
+    watched: Watched,
     done: bool,
 }
 
@@ -128,7 +131,9 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
     let now = Now::read();
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
     // A job that waits for its time is not yet anything to remember.
-    if let Some(not_before) = job.not_before.filter(|at| !now.is_past(*at)) {
+    if let Some(not_before) = job.not_before.filter(|at| !now.is_past(*at))
+        && !shared.cancels().is_cancelled(&job.id, job.enqueued_at)
+    {
         return What::Later { not_before };
     }
     let limits = &shared.options.recent;
@@ -151,8 +156,14 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
         }
         Recall::New => {}
     }
-    let running = Running { shared: shared.clone(), id: job.id.clone(), done: false };
-    match admit(&job, guarantee, delivery.redelivered, now) {
+    let watched = shared.cancels().run(&job.id, job.enqueued_at);
+    let is_cancelled = watched.token.is_cancelled();
+    let running = Running { shared: shared.clone(), id: job.id.clone(), watched, done: false };
+    let admission = match is_cancelled {
+        true => Admission::Answer(Box::new(called_off(delivery.redelivered))),
+        false => admit(&job, guarantee, delivery.redelivered, now),
+    };
+    match admission {
         Admission::Answer(outcome) => match job.targets {
             Targets::One(_) => What::Answer(outcome),
             Targets::Many(bulk) => What::AnswerAll { bulk, outcome, running },
@@ -163,7 +174,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
 }
 
 fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guarantee, running: Running) -> What {
-    let template = command(&job, guarantee, delivery);
+    let template = Command { cancel: Some(running.cancel()), ..command(&job, guarantee, delivery) };
     match std::mem::replace(&mut job.targets, Targets::One("".into())) {
         Targets::Many(bulk) => What::RunBulk { job, bulk, running },
         Targets::One(device) => match shared.commander.begin(Command { device, ..template }, shared.shutdown.soft()) {
@@ -204,6 +215,11 @@ fn digest(delivery: &Delivery) -> u64 {
 }
 
 impl Running {
+    /// Cancelled when the job is called off.
+    pub(crate) fn cancel(&self) -> CancellationToken {
+        self.watched.token.clone()
+    }
+
     /// Remembers what came of the job, for its repetitions.
     pub(crate) fn finish(mut self, end: End) {
         self.done = true;
@@ -213,6 +229,7 @@ impl Running {
     fn end(&self, end: End) {
         let limits = &self.shared.options.recent;
         self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(&self.id, end, Instant::now(), limits);
+        self.shared.cancels().end(&self.id, &self.watched);
     }
 }
 

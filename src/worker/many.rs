@@ -3,11 +3,11 @@
 use super::intake::{Running, Taken, command};
 use super::{Shared, handle};
 use crate::bulk::{self, Order, Report, Tally};
-use crate::commander::LateHandler;
+use crate::commander::{Command, LateHandler};
 use crate::deadline::Now;
 use crate::envelope::Value;
 use crate::job::{Bulk, BulkResults, Job, Target, Targets};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Status};
 use crate::wire::native::{self, Summary, Timing};
 use std::sync::Arc;
 
@@ -32,12 +32,13 @@ pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bul
     let report = Results { shared, taken, stream: bulk.results == BulkResults::Stream };
     let rules = Bulk { targets: Vec::new(), ..bulk.clone() };
     let order = Order {
-        command: command(&job, guarantee, &taken.delivery),
+        command: Command { cancel: Some(running.cancel()), ..command(&job, guarantee, &taken.delivery) },
         bulk,
         tally,
         concurrency: shared.options.bulk_concurrency,
         until: now.instant + shared.options.bulk_hold,
         stop: shared.shutdown.soft(),
+        cancel: running.cancel(),
     };
     let hard = shared.shutdown.hard();
     let ended = tokio::select! {
@@ -65,6 +66,9 @@ pub(super) async fn answer_all(shared: &Arc<Shared>, taken: &Taken, bulk: Bulk, 
     let now = Now::read();
     let before = taken.delivery.envelope.headers.text(TALLY).and_then(|text| serde_json::from_str::<Tally>(text).ok());
     let mut tally = before.unwrap_or_else(|| Tally::new(bulk.targets.len(), now.unix_ms));
+    if outcome.status == Status::Cancelled {
+        tally.cancel();
+    }
     let report = Results { shared, taken, stream: bulk.results == BulkResults::Stream };
     for target in bulk.targets {
         tally.record(&target.device, outcome.status);

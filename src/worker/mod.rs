@@ -4,6 +4,8 @@
 //! the pure tables [`admission`] and [`settlement`].
 
 mod admission;
+mod cancels;
+mod control;
 #[cfg(test)]
 mod crash;
 mod halt;
@@ -16,20 +18,23 @@ mod recent;
 mod settlement;
 mod source;
 
+pub use cancels::KEPT as CANCELS_KEPT;
+pub use control::stream as control_stream;
 pub use quarantine::queue as quarantine_queue;
 pub use recent::Limits as RecentLimits;
 pub use source::{Intake, Kind, Source};
 
-use crate::amqp::{self, ChannelPool, Publisher};
+use crate::amqp::{self, ChannelPool, Publisher, Stream, StreamRecord};
 use crate::commander::Commander;
 use crate::shutdown::Shutdown;
 use crate::wire::native;
+use cancels::Cancels;
 use futures_util::future::join_all;
 use outbox::Outbox;
 use recent::Recent;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -50,6 +55,8 @@ pub struct Options {
     pub hold: Duration,
     /// Late answers that may wait to be published.
     pub late_queue: usize,
+    /// Cancelled ids that are remembered.
+    pub cancel_ids: usize,
     /// Devices of one bulk commanded at one time, where the bulk does not say.
     pub bulk_concurrency: usize,
     /// The longest that one delivery of a bulk is kept; then the rest goes back as a message of its own. Far below the
@@ -65,7 +72,15 @@ pub(crate) struct Shared {
     /// Whether results can be published.
     pub(crate) publishing: watch::Receiver<amqp::LinkState>,
     pub(crate) recent: Mutex<Recent>,
+    cancels: Mutex<Cancels>,
     pub(crate) shutdown: Shutdown,
+}
+
+impl Shared {
+    /// Which jobs are called off.
+    pub(crate) fn cancels(&self) -> MutexGuard<'_, Cancels> {
+        self.cancels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A worker over its connections.
@@ -85,8 +100,15 @@ impl Worker {
         shutdown: Shutdown,
     ) -> Self {
         let outbox = Outbox::start(publisher, channels, options.dead_letter_queue.clone(), options.late_queue);
-        let shared = Shared { options, commander, outbox, publishing, recent: Mutex::default(), shutdown };
+        let cancels = Mutex::new(Cancels::new(options.cancel_ids));
+        let shared = Shared { options, commander, outbox, publishing, recent: Mutex::default(), cancels, shutdown };
         Self { shared: Arc::new(shared), sources }
+    }
+
+    /// Heeds what calls jobs off, from now on and as far back as the stream reaches. Returns when everything up to now is
+    /// known, or when that takes too long: then it says why, and the worker works without until it is.
+    pub async fn heed(&self, stream: (Stream, mpsc::Receiver<StreamRecord>), name: &str) {
+        control::heed(&self.shared, stream, name).await;
     }
 
     /// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of

@@ -3,22 +3,17 @@
 use super::quarantine;
 use crate::amqp::{self, Address, ChannelPool, Delivery, PublishError, Publisher, Routing};
 use crate::deadline::Now;
-use crate::envelope::{Envelope, Value};
+use crate::envelope::Envelope;
 use crate::metrics::metrics;
+use crate::wire::dead_letter::{self, Cause};
 use crate::wire::native;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// The headers that a dead letter carries.
-const REASON: &str = "x-switchboard-reason";
-const DETAIL: &str = "x-switchboard-detail";
-const FROM_QUEUE: &str = "x-switchboard-queue";
 /// How long a dead letter or a returned job may take before it is left to the broker's own means.
 const WITHIN: Duration = Duration::from_secs(30);
-/// Characters of a detail: a header is no place for a payload.
-const MAX_DETAIL: usize = 500;
 
 #[derive(Clone)]
 pub(crate) struct Outbox {
@@ -66,13 +61,14 @@ impl Outbox {
     /// Puts a copy of a delivery among the dead letters, with the reason, and acks; where that is impossible the broker's
     /// own dead-lettering gets it.
     pub(crate) async fn dead_letter(&self, delivery: Delivery, reason: &'static str, detail: &str) {
-        let mut envelope = delivery.envelope.clone();
-        envelope.headers.set(REASON, reason.into());
-        envelope.headers.set(DETAIL, Value::Text(detail.chars().take(MAX_DETAIL).collect()));
-        envelope.headers.set(FROM_QUEUE, Value::Text(quarantine::home(&delivery.queue).to_owned()));
-        // Kept for a person to look at, however soon the job would have expired.
-        envelope.expiration = None;
-        envelope.persistent = true;
+        let cause = Cause {
+            reason: reason.to_owned(),
+            detail: detail.to_owned(),
+            queue: Some(quarantine::home(&delivery.queue).to_owned()),
+            at: Some(Now::read().unix_ms),
+            ..Cause::default()
+        };
+        let envelope = dead_letter::marked(&delivery.envelope, &cause);
         metrics().dead_lettered(reason);
         match self.channels.publish_routed(Address::queue(&*self.dead_letter_queue), envelope, WITHIN).await {
             Ok(Routing::Routed) => delivery.receipt.ack(),

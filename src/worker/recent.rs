@@ -59,6 +59,16 @@ enum State {
     Done { reply: Reply, until: Instant, reached: bool },
 }
 
+/// What is known of an id, for somebody who only asks.
+pub(crate) enum Glimpse {
+    /// Nothing.
+    Nothing,
+    /// It is being run; the receiver hears when it has come to its end.
+    Running(oneshot::Receiver<Option<Reply>>),
+    /// It was run.
+    Done(Reply),
+}
+
 /// What is to be remembered of a job that came to its end.
 pub(crate) enum End {
     /// Nothing: it was not begun, or is somebody else's by now.
@@ -116,6 +126,19 @@ impl Recent {
         entry.state = State::Done { reply, until, reached };
         self.done.push_back((until, id.clone()));
         self.forget_old(now, limits);
+    }
+
+    /// What is known of an id; nothing changes.
+    pub(crate) fn glimpse(&mut self, id: &str) -> Glimpse {
+        match self.ids.get_mut(id).map(|entry| &mut entry.state) {
+            None => Glimpse::Nothing,
+            Some(State::Done { reply, .. }) => Glimpse::Done(reply.clone()),
+            Some(State::Running(waiting)) => {
+                let (waiter, heard) = oneshot::channel();
+                waiting.push(waiter);
+                Glimpse::Running(heard)
+            }
+        }
     }
 
     fn forget_unreached(&mut self, id: &Arc<str>) {

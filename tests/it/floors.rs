@@ -55,7 +55,7 @@ const EVERYWHERE: &[&str] =
 const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["src/main.rs", "src/app.rs", "src/cli/", "src/demo/"]),
     ("async_rs", &["src/amqp/"]),
-    ("base64", &["src/profile/", "src/wire/"]),
+    ("base64", &["src/cli/", "src/profile/", "src/wire/"]),
     ("clap", &["src/cli/"]),
     ("clap_complete", &["src/cli/"]),
     ("deadpool", &["src/amqp/"]),

@@ -4,8 +4,10 @@
 //! once, and the message of a refusal names the field, what was found and what would be right.
 
 mod bulk;
+mod cancel;
 mod checked;
 mod content;
+mod end;
 mod job;
 mod members;
 mod message_id;
@@ -18,6 +20,8 @@ mod summary;
 mod tests;
 mod value;
 
+pub use cancel::{CANCEL, Control, Known, Word};
+pub use end::{end, extended};
 pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
 pub use moment::parked;
 pub use producer::encode;

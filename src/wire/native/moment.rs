@@ -6,18 +6,19 @@ use jiff::Timestamp;
 use serde_json::value::RawValue;
 
 /// Where a job that waited in the broker says when it expires: milliseconds since the Unix epoch.
-const EXPIRES_AT: &str = "x-switchboard-expires-at";
+pub(super) const EXPIRES_AT: &str = "x-switchboard-expires-at";
 
 const RIGHT: &str = "RFC 3339 with its offset, like \"2026-11-22T10:00:05Z\",";
 
 /// An RFC 3339 instant in any offset, as milliseconds since the Unix epoch; one before the epoch is the epoch.
 pub(super) fn instant(field: &str, value: &RawValue) -> Result<u64, String> {
-    serde_json::from_str::<&str>(value.get())
-        .ok()
-        .filter(|text| is_rfc3339(text))
-        .and_then(|text| text.parse::<Timestamp>().ok())
-        .map(|time| u64::try_from(time.as_millisecond()).unwrap_or(0))
-        .ok_or_else(|| wrong(field, value, RIGHT))
+    serde_json::from_str::<&str>(value.get()).ok().and_then(parse).ok_or_else(|| wrong(field, value, RIGHT))
+}
+
+/// The same from plain text; `None` where it is no such instant.
+pub(super) fn parse(text: &str) -> Option<u64> {
+    let time = is_rfc3339(text).then(|| text.parse::<Timestamp>().ok())??;
+    Some(u64::try_from(time.as_millisecond()).unwrap_or(0))
 }
 
 /// An instant as the contract writes it: RFC 3339 in UTC, with milliseconds.

@@ -155,6 +155,7 @@ fn options_of_worker() -> Options {
         patience: SOON,
         hold: SOON,
         late_queue: 10,
+        cancel_ids: 10,
         bulk_concurrency: 10,
         bulk_hold: SOON,
     }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+mod browsing;
 mod connecting;
 mod consuming;
 mod hostile;
@@ -19,6 +20,7 @@ mod node;
 mod publishing;
 mod refusals;
 mod replies;
+mod streams;
 mod topology;
 
 /// Long enough for a loaded machine; a test that waits this long fails.

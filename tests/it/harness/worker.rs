@@ -19,8 +19,13 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_switchboard");
 /// # Panics
 /// It takes longer than `within`.
 pub(crate) async fn run(arguments: &[&str], within: Duration) -> Output {
+    run_in(&[], arguments, within).await
+}
+
+/// The same with environment variables.
+pub(crate) async fn run_in(environment: &[(String, String)], arguments: &[&str], within: Duration) -> Output {
     let mut command = tokio::process::Command::new(PROGRAM);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    command.args(arguments).envs(environment.iter().cloned()).stdin(Stdio::null()).kill_on_drop(true);
     let done = tokio::time::timeout(within, command.output()).await;
     done.unwrap_or_else(|_| panic!("switchboard {arguments:?} runs longer than {within:?}")).unwrap()
 }
