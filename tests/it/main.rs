@@ -6,6 +6,7 @@ mod harness;
 
 mod amqp;
 mod brokers;
+mod claims_log;
 mod cli;
 mod commands;
 mod dashboards;
