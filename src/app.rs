@@ -4,6 +4,7 @@
 //! without what it needs to end well.
 
 use crate::amqp::{self, ChannelPool, Connection, Consumer, ConsumerState, Publisher, QueueKind, QueueSpec, Topology};
+use crate::claims::{self, Log, LogState};
 use crate::commander::{self, Commander};
 use crate::config::{Config, MqttSection, QueueType};
 use crate::metrics::metrics;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 const MQTT: &str = "mqtt";
 const AMQP: &str = "amqp";
 const JOBS: &str = "jobs";
+const CLAIMS: &str = "claims";
 
 /// How long the MQTT connection may be away before jobs are left to other replicas.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -165,6 +167,14 @@ impl Parts {
 
     /// Takes jobs until the soft stop.
     async fn work(&self, config: &Config, options: amqp::Options) {
+        let publisher = Publisher::start(self.publishing.clone(), options);
+        let claims = match config.worker.claims {
+            true => match self.claims_ready(config, &publisher).await {
+                Some(log) => Some(log),
+                None => return publisher.close().await,
+            },
+            false => None,
+        };
         let (consumer, deliveries) =
             Consumer::start(self.consuming.clone(), topology(config), config.amqp.queue.clone(), config.amqp.prefetch);
         let (health, mut state) = (self.health.clone(), consumer.state());
@@ -181,11 +191,10 @@ impl Parts {
                 }
             }
         });
-        let publisher = Publisher::start(self.publishing.clone(), options);
         let channels = ChannelPool::new(self.publishing.clone());
         let source = (consumer, deliveries);
         let worker = Worker::new(
-            worker_options(config),
+            worker::Options { claims: claims.clone(), ..worker_options(config) },
             self.commander.clone(),
             source,
             publisher.clone(),
@@ -202,10 +211,35 @@ impl Parts {
             Drained::Hard => tracing::warn!("the grace was over before everything was finished"),
             Drained::Abandoned(tasks) => tracing::error!(tasks, "some jobs did not end"),
         }
+        if let Some(claims) = claims {
+            claims.flush(LAST).await;
+        }
         publisher.close().await;
         if timeout(LAST, consumer.settled()).await.is_err() {
             tracing::warn!("some acks could not be written; the broker delivers those jobs again");
         }
+    }
+
+    /// Waits until the claim log is read up; `None` if the program is stopped first. From then on its state is told.
+    async fn claims_ready(&self, config: &Config, publisher: &Publisher) -> Option<Log> {
+        let log = Log::start(self.consuming.clone(), publisher.clone(), claims_options(config));
+        let (health, mut state) = (self.health.clone(), log.state());
+        tokio::spawn(async move {
+            loop {
+                match state.borrow_and_update().clone() {
+                    LogState::Ready => health.up(CLAIMS),
+                    LogState::CatchingUp { reason } => health.down(CLAIMS, reason),
+                }
+                if state.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.health.down(JOBS, "waiting for the claim log");
+        let mut state = log.state();
+        let ready = async { state.wait_for(|state| *state == LogState::Ready).await.is_ok() };
+        let ready = self.shutdown.soft().run_until_cancelled(ready).await;
+        ready.unwrap_or(false).then_some(log)
     }
 
     /// Closes what is left, in reverse order of the start.
@@ -291,6 +325,17 @@ pub fn topology(config: &Config) -> Topology {
     Topology { queues, declare: amqp.declare }
 }
 
+/// The claim log of a configuration, beside the queue of its jobs.
+fn claims_options(config: &Config) -> claims::Options {
+    claims::Options {
+        declare: config.amqp.declare,
+        window: config.worker.claim_window,
+        ids: config.worker.claim_ids,
+        log_bytes: config.worker.claim_log_bytes,
+        ..claims::Options::new(format!("{}.claims", config.amqp.queue))
+    }
+}
+
 fn worker_options(config: &Config) -> worker::Options {
     worker::Options {
         name: format!("switchboard-{}-{:08x}", host(), rand::random::<u32>()).into(),
@@ -303,6 +348,7 @@ fn worker_options(config: &Config) -> worker::Options {
         late_queue: config.worker.concurrency,
         bulk_concurrency: config.worker.concurrency,
         bulk_hold: BULK_HOLD,
+        claims: None,
     }
 }
 

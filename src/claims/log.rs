@@ -7,6 +7,7 @@ use super::record::{Nonce, Record, Subject};
 use super::table::{Table, Verdict};
 use crate::amqp::{Address, Connection, PublishError, Publisher, Stream, StreamSpec};
 use crate::deadline::Now;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, watch};
@@ -212,6 +213,13 @@ impl Log {
         }
     }
 
+    /// A claim in name only: to write down what comes of a command that is sent without one, because it may run twice.
+    pub fn without_claim(&self, subject: &Subject) -> Claim {
+        let claim = Claim::new(self.shared.clone(), subject.clone(), Nonce::random());
+        claim.sent();
+        claim
+    }
+
     /// Waits for the end of somebody else's claim, until then at most, and returns where the command stands. Cancel safe.
     pub async fn outcome_of(&self, subject: &Subject, until: Instant) -> Standing {
         let key = subject.key();
@@ -237,6 +245,12 @@ impl Log {
                 "some claims could not be released; their commands stand as claimed until their time is over"
             );
         }
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").field("state", &*self.shared.state.borrow()).finish_non_exhaustive()
     }
 }
 

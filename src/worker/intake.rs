@@ -2,8 +2,10 @@
 
 use super::Shared;
 use super::admission::{Admission, admit};
+use super::claimed::Claimant;
 use super::recent::{End, Recall, Reply};
 use crate::amqp::{Delivery, Hold};
+use crate::claims::Subject;
 use crate::commander::{Begun, Command, Permit};
 use crate::deadline::Now;
 use crate::job::{Bulk, Guarantee, Job, Mode, Targets};
@@ -34,7 +36,7 @@ pub(crate) enum What {
     /// It is no job; say what is wrong.
     Undecodable(Failure),
     /// Run the command.
-    Run { begun: Begun, guarantee: Guarantee, running: Running },
+    Run { begun: Begun, claimant: Option<Arc<Claimant>>, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
     RunBulk { job: Job, bulk: Bulk, running: Running },
     /// It is a Celery task.
@@ -138,7 +140,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
         Recall::New => {}
     }
     let running = Running { shared: shared.clone(), id: job.id.clone(), done: false };
-    match admit(&job, guarantee, delivery.redelivered, now) {
+    match admit(&job, guarantee, delivery.redelivered, shared.options.claims.is_some(), now) {
         Admission::Answer(outcome) => match job.targets {
             Targets::One(_) => What::Answer(outcome),
             Targets::Many(bulk) => What::AnswerAll { bulk, outcome, running },
@@ -152,11 +154,27 @@ fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guara
     let template = command(&job, guarantee, delivery);
     match std::mem::replace(&mut job.targets, Targets::One("".into())) {
         Targets::Many(bulk) => What::RunBulk { job, bulk, running },
-        Targets::One(device) => match shared.commander.begin(Command { device, ..template }, shared.shutdown.soft()) {
-            Ok(begun) => What::Run { begun, guarantee, running },
-            Err(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
-        },
+        Targets::One(device) => {
+            let claimant = claimant(shared, job.enqueued_at, guarantee, delivery, Subject::single(job.id.clone()));
+            let command = with_claim(Command { device, ..template }, claimant.as_ref());
+            match shared.commander.begin(command, shared.shutdown.soft()) {
+                Ok(begun) => What::Run { begun, claimant, guarantee, running },
+                Err(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
+            }
+        }
     }
+}
+
+/// Who claims a command of a job, where commands are claimed.
+pub(crate) fn claimant(
+    shared: &Shared,
+    made_at: Option<u64>,
+    guarantee: Guarantee,
+    delivery: &Delivery,
+    subject: Subject,
+) -> Option<Arc<Claimant>> {
+    let (log, hold) = (shared.options.claims.clone()?, delivery.receipt.hold());
+    Some(Arc::new(Claimant::new(log, hold, subject, guarantee, delivery.redelivered, made_at)))
 }
 
 /// The command of a job, to be given a device.
@@ -172,6 +190,14 @@ pub(crate) fn command(job: &Job, guarantee: Guarantee, delivery: &Delivery) -> C
         sent_before: delivery.redelivered,
         ..Command::new("".into(), job.command.clone(), job.payload.clone())
     }
+}
+
+/// The same command, sent only with a claim.
+pub(crate) fn with_claim(command: Command, claimant: Option<&Arc<Claimant>>) -> Command {
+    let Some(claimant) = claimant else { return command };
+    // With a claim of its own nobody else has sent it before; without one it is sent only where it may run twice.
+    let sent_before = command.sent_before && command.guarantee == Some(Guarantee::AtLeastOnce);
+    Command { permit: Some(claimant.clone()), sent_before, ..command }
 }
 
 /// A command may pass the point of no return only while its delivery is still ours.

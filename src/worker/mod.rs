@@ -4,6 +4,7 @@
 //! the pure tables [`admission`] and [`settlement`].
 
 mod admission;
+mod claimed;
 mod handle;
 mod intake;
 mod many;
@@ -14,6 +15,7 @@ mod settlement;
 pub use recent::Limits as RecentLimits;
 
 use crate::amqp::{ChannelPool, Consumer, ConsumerState, Delivery, Publisher};
+use crate::claims::Log;
 use crate::commander::Commander;
 use crate::mqtt::LinkState;
 use crate::shutdown::Shutdown;
@@ -49,6 +51,8 @@ pub struct Options {
     /// The longest that one delivery of a bulk is kept; then the rest goes back as a message of its own. Far below the
     /// broker's own limit for an unacknowledged delivery (30 minutes).
     pub bulk_hold: Duration,
+    /// The log in which commands are claimed before they are sent; none where they are not.
+    pub claims: Option<Log>,
 }
 
 /// Everything that the handling of a delivery needs.

@@ -7,6 +7,7 @@ mod harness;
 mod amqp;
 mod brokers;
 mod claims_log;
+mod claims_workers;
 mod cli;
 mod commands;
 mod dashboards;
