@@ -7,6 +7,7 @@ use crate::amqp::{
     self, ChannelPool, Connection, Consumer, ConsumerState, Publisher, QueueKind, QueueSpec, Stream, StreamSpec,
     Topology,
 };
+use crate::claims::{self, Log, LogState};
 use crate::commander::{self, Commander};
 use crate::config::{Config, MqttSection, QueueType};
 use crate::metrics::metrics;
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 const MQTT: &str = "mqtt";
 const AMQP: &str = "amqp";
 const JOBS: &str = "jobs";
+const CLAIMS: &str = "claims";
 
 /// How long the MQTT connection may be away before jobs are left to other replicas.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -171,6 +173,14 @@ impl Parts {
 
     /// Takes jobs until the soft stop.
     async fn work(&self, config: &Config, options: amqp::Options) {
+        let publisher = Publisher::start(self.publishing.clone(), options);
+        let claims = match config.worker.claims {
+            true => match self.claims_ready(config, &publisher).await {
+                Some(log) => Some(log),
+                None => return publisher.close().await,
+            },
+            false => None,
+        };
         let consume = |topology, queue, prefetch| Consumer::start(self.consuming.clone(), topology, queue, prefetch);
         let jobs = consume(topology(config), config.amqp.queue.clone(), config.amqp.prefetch);
         let (health, mut state) = (self.health.clone(), jobs.0.state());
@@ -187,7 +197,6 @@ impl Parts {
                 }
             }
         });
-        let publisher = Publisher::start(self.publishing.clone(), options);
         let channels = ChannelPool::new(self.publishing.clone());
         let quarantine = Topology { queues: vec![quarantine(config)], declare: config.amqp.declare };
         let apart = consume(quarantine, worker::quarantine_queue(&config.amqp.queue), 1);
@@ -197,7 +206,7 @@ impl Parts {
             Intake::new(Kind::Apart, apart, 1),
         ];
         let worker = Worker::new(
-            worker_options(config),
+            worker::Options { claims: claims.clone(), ..worker_options(config) },
             self.commander.clone(),
             sources,
             (publisher.clone(), self.publishing.state()),
@@ -217,10 +226,35 @@ impl Parts {
             Drained::Hard => tracing::warn!("the grace was over before everything was finished"),
             Drained::Abandoned(tasks) => tracing::error!(tasks, "some jobs did not end"),
         }
+        if let Some(claims) = claims {
+            claims.flush(LAST).await;
+        }
         publisher.close().await;
         if timeout(LAST, join_all(sources.iter().map(|source| source.settled()))).await.is_err() {
             tracing::warn!("some acks could not be written; the broker delivers those jobs again");
         }
+    }
+
+    /// Waits until the claim log is read up; `None` if the program is stopped first. From then on its state is told.
+    async fn claims_ready(&self, config: &Config, publisher: &Publisher) -> Option<Log> {
+        let log = Log::start(self.consuming.clone(), publisher.clone(), claims_options(config));
+        let (health, mut state) = (self.health.clone(), log.state());
+        tokio::spawn(async move {
+            loop {
+                match state.borrow_and_update().clone() {
+                    LogState::Ready => health.up(CLAIMS),
+                    LogState::CatchingUp { reason } => health.down(CLAIMS, reason),
+                }
+                if state.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        self.health.down(JOBS, "waiting for the claim log");
+        let mut state = log.state();
+        let ready = async { state.wait_for(|state| *state == LogState::Ready).await.is_ok() };
+        let ready = self.shutdown.soft().run_until_cancelled(ready).await;
+        ready.unwrap_or(false).then_some(log)
     }
 
     /// Closes what is left, in reverse order of the start.
@@ -332,6 +366,17 @@ pub fn control(config: &Config) -> StreamSpec {
     }
 }
 
+/// The claim log of a configuration, beside the queue of its jobs.
+fn claims_options(config: &Config) -> claims::Options {
+    claims::Options {
+        declare: config.amqp.declare,
+        window: config.worker.claim_window,
+        ids: config.worker.claim_ids,
+        log_bytes: config.worker.claim_log_bytes,
+        ..claims::Options::new(format!("{}.claims", config.amqp.queue))
+    }
+}
+
 fn worker_options(config: &Config) -> worker::Options {
     worker::Options {
         name: format!("switchboard-{}-{:08x}", host(), rand::random::<u32>()).into(),
@@ -345,6 +390,7 @@ fn worker_options(config: &Config) -> worker::Options {
         cancel_ids: config.worker.cancel_ids,
         bulk_concurrency: config.worker.concurrency,
         bulk_hold: BULK_HOLD,
+        claims: None,
     }
 }
 

@@ -18,6 +18,7 @@ pub mod profile;
 pub mod wire;
 
 pub mod bulk;
+pub mod claims;
 pub mod worker;
 
 pub mod app;

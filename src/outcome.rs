@@ -38,6 +38,11 @@ impl Status {
         Self::Invalid,
     ];
 
+    /// Whether it means that the command surely did not reach its device, so that a new submission may try again.
+    pub fn is_certain_no(self) -> bool {
+        matches!(self, Self::Expired | Self::Undeliverable | Self::Invalid)
+    }
+
     /// Its name in results, summaries and metric labels.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -202,11 +202,15 @@ impl Reader {
         }
     }
 
+    fn is_reading(&self) {
+        self.state.send_if_modified(|state| std::mem::replace(state, StreamState::Reading) != StreamState::Reading);
+    }
+
     async fn read(&mut self, session: &mut Session) -> End {
         // Where there is no place to find, there is nothing to wait for.
         let mut confirmed = self.place == Place::Since;
         if confirmed {
-            self.state.send_replace(StreamState::Reading);
+            self.is_reading();
         }
         let patience = sleep(session.deadline);
         tokio::pin!(patience);
@@ -245,13 +249,13 @@ impl Reader {
                 Arrival::Old => None,
                 Arrival::Known => {
                     confirmed = true;
-                    self.state.send_replace(StreamState::Reading);
+                    self.is_reading();
                     None
                 }
                 Arrival::Next => Some(true),
                 Arrival::First => {
                     confirmed = true;
-                    self.state.send_replace(StreamState::Reading);
+                    self.is_reading();
                     Some(false)
                 }
             };

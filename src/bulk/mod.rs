@@ -4,7 +4,7 @@ mod tally;
 
 pub use tally::Tally;
 
-use crate::commander::{Command, Commander, LateHandler, NotStarted};
+use crate::commander::{Command, NotStarted};
 use crate::job::{Bulk, Target};
 use crate::metrics::metrics;
 use crate::outcome::{Failure, Outcome, Status};
@@ -44,12 +44,16 @@ pub enum Ended {
     Lost,
 }
 
-/// Who hears what came of each device; awaited before the device counts as done, so that nothing piles up.
-pub trait Report: Sync {
-    /// Called once for each device.
-    fn outcome(&self, device: Arc<str>, outcome: Outcome) -> impl Future<Output = ()> + Send;
-    /// What takes an answer that comes after its outcome was reported.
-    fn late(&self, device: &Arc<str>) -> Option<LateHandler>;
+/// Who commands the devices and says what came of each; awaited before the device counts as done, so that nothing piles up.
+pub trait Crew: Sync {
+    /// Commands one device and reports what came of it, unless it was not begun. Called in the order of the devices.
+    fn command(
+        &self,
+        command: Command,
+        stop: CancellationToken,
+    ) -> impl Future<Output = Result<Status, NotStarted>> + Send;
+    /// Reports what came of a device that is not commanded.
+    fn report(&self, device: Arc<str>, outcome: Outcome) -> impl Future<Output = ()> + Send;
 }
 
 enum One {
@@ -58,7 +62,7 @@ enum One {
 }
 
 /// Carries a bulk out. Cancel-safe: dropping the future stops it where it is, untold.
-pub async fn run(commander: &Commander, order: Order, report: &impl Report) -> Ended {
+pub async fn run(order: Order, crew: &impl Crew) -> Ended {
     let Order { command, mut bulk, mut tally, concurrency, until, stop, cancel } = order;
     let window = bulk.concurrency.unwrap_or(concurrency).max(1);
     let pace = bulk.rate_per_second.map(|rate| Duration::from_secs_f64(1.0 / rate));
@@ -71,15 +75,15 @@ pub async fn run(commander: &Commander, order: Order, report: &impl Report) -> E
     loop {
         if cancel.is_cancelled() && !(waiting.is_empty() && running.is_empty()) {
             tally.cancel();
-            give_up(&mut waiting, &mut tally, report, &Failure::new("cancelled", CANCELLED)).await;
+            give_up(&mut waiting, &mut tally, crew, &Failure::new("cancelled", CANCELLED)).await;
         }
         if tally.is_aborted(bulk.abort.as_ref()) {
-            give_up(&mut waiting, &mut tally, report, &Failure::new("aborted", ABORTED)).await;
+            give_up(&mut waiting, &mut tally, crew, &Failure::new("aborted", ABORTED)).await;
         }
         let may_start = !waiting.is_empty() && !lost && !stop.is_cancelled() && Instant::now() < until;
         if may_start && running.len() < window && next_start <= Instant::now() {
             if let Some(target) = waiting.pop_front() {
-                running.push(one(commander, &command, target, stop.clone(), report));
+                running.push(one(&command, target, stop.clone(), crew));
             }
             // From the plan, not from now: a pause is caught up with, but by no more than a second's worth.
             next_start =
@@ -121,25 +125,19 @@ pub async fn run(commander: &Commander, order: Order, report: &impl Report) -> E
     }
 }
 
-async fn one(
-    commander: &Commander,
+fn one<'a, C: Crew>(
     command: &Command,
     target: Target,
     stop: CancellationToken,
-    report: &impl Report,
-) -> One {
+    crew: &'a C,
+) -> impl Future<Output = One> + use<'a, C> {
     let payload = target.payload.clone().unwrap_or_else(|| command.payload.clone());
     let command = Command { device: target.device.clone(), payload, bulk: true, ..command.clone() };
-    let outcome = match commander.begin(command, stop) {
-        Err(failure) => Ok(Outcome::not_sent(Status::Invalid, failure)),
-        Ok(begun) => commander.finish(begun, || report.late(&target.device)).await,
-    };
-    match outcome {
-        Err(why) => One::NotStarted(target, why),
-        Ok(outcome) => {
-            let status = outcome.status;
-            report.outcome(target.device.clone(), outcome).await;
-            One::Done(target.device, status)
+    let commanded = crew.command(command, stop);
+    async move {
+        match commanded.await {
+            Err(why) => One::NotStarted(target, why),
+            Ok(status) => One::Done(target.device, status),
         }
     }
 }
@@ -148,11 +146,11 @@ const CANCELLED: &str = "the bulk was cancelled before this device had its turn"
 const ABORTED: &str = "the bulk was aborted because too many devices failed";
 
 /// What is left was surely not sent, and everybody hears so.
-async fn give_up(waiting: &mut VecDeque<Target>, tally: &mut Tally, report: &impl Report, why: &Failure) {
+async fn give_up(waiting: &mut VecDeque<Target>, tally: &mut Tally, crew: &impl Crew, why: &Failure) {
     for target in waiting.drain(..) {
         metrics().bulk_device(Status::Cancelled);
         tally.record(&target.device, Status::Cancelled);
-        report.outcome(target.device, Outcome::not_sent(Status::Cancelled, why.clone())).await;
+        crew.report(target.device, Outcome::not_sent(Status::Cancelled, why.clone())).await;
     }
 }
 

@@ -1,7 +1,7 @@
 //! One command from its place in the lane to its outcome: as many attempts as its guarantee allows.
 
 use super::command::Command;
-use super::exchange::{Exchange, LateHandler};
+use super::exchange::{Bounds, Exchange, LateHandler};
 use super::lanes::{Slot, Turn};
 use super::refusal::Refusal;
 use super::verdict::{Circumstances, Verdict, cancelled, expired, link_lost, verdict};
@@ -9,7 +9,7 @@ use super::{Begun, Dialect, Inner, NotStarted, exchange_for, invalid};
 use crate::deadline::{Now, earlier};
 use crate::job::{Guarantee, Mode};
 use crate::metrics::{Stage, metrics};
-use crate::mqtt::{Class, Error, Notify, Properties, Publication, Qos, Watcher};
+use crate::mqtt::{Class, Error, LinkState, Notify, Properties, Publication, Qos, Watcher};
 use crate::outcome::{Failure, Outcome, Status};
 use crate::profile::{AnswerTo, Rendered};
 use crate::topic::TopicName;
@@ -71,7 +71,7 @@ pub(super) async fn run(
         Err(refusal) => return Ok(refused(refusal)),
     };
     let _in_flight = InFlight::count();
-    let outcome = attempts(inner, dialect, &command, &times, began, late).await;
+    let outcome = attempts(inner, dialect, &command, &times, (began, &stop), late).await;
     // Before the next in the lane asks.
     passage.end(outcome.as_ref().ok());
     drop(slot);
@@ -126,7 +126,7 @@ async fn attempts(
     dialect: &Dialect,
     command: &Command,
     times: &Times,
-    began: Instant,
+    (began, stop): (Instant, &CancellationToken),
     late: impl FnOnce() -> Option<LateHandler>,
 ) -> Result<Outcome, NotStarted> {
     let start = Instant::now();
@@ -150,6 +150,9 @@ async fn attempts(
             Err(Unready::Outcome(outcome)) => return Ok(*outcome),
             Err(Unready::Closed) => return Err(NotStarted::Closed),
         };
+        if attempt == 1 && !obtained(inner, command, times, not_after, stop).await? {
+            return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired()) });
+        }
         let Prepared { key, exchange, rendered } = prepared;
         let mut open = inner.exchanges.open(key, exchange);
         let submitted = Instant::now();
@@ -220,6 +223,35 @@ async fn attempts(
         }
     }
     Ok(link_lost())
+}
+
+/// Obtains what the permit asks for, as late as can be: when the command would be sent at once. False if it is too late then.
+async fn obtained(
+    inner: &Arc<Inner>,
+    command: &Command,
+    times: &Times,
+    not_after: Option<Instant>,
+    stop: &CancellationToken,
+) -> Result<bool, NotStarted> {
+    let Some(permit) = &command.permit else { return Ok(true) };
+    let not_after = not_after.unwrap_or_else(|| Instant::now() + times.most);
+    let bounds = Bounds { not_after, answer_within: times.timeout };
+    let Some(obtaining) = permit.obtain(bounds) else { return Ok(true) };
+    let mut link = inner.agent.state();
+    let obtaining = async {
+        let link = link.wait_for(|state| state.is_up() || matches!(state, LinkState::Closed { .. }));
+        match timeout_at(not_after.into(), link).await {
+            Err(_) => return Ok(false),
+            Ok(Ok(state)) if state.is_up() => {}
+            Ok(_) => return Err(NotStarted::Closed),
+        }
+        if obtaining.await { Ok(true) } else { Err(NotStarted::Denied) }
+    };
+    tokio::select! {
+        biased;
+        obtained = obtaining => obtained,
+        () = stop.cancelled() => Err(NotStarted::Closed),
+    }
 }
 
 struct Prepared {

@@ -8,6 +8,7 @@ use crate::topic::TopicName;
 use bytes::Bytes;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -19,6 +20,26 @@ pub type LateHandler = Box<dyn FnOnce(Outcome) + Send>;
 pub(crate) trait Permit: Send + Sync {
     /// Must not block: it runs in the task that serves everybody.
     fn granted(&self) -> bool;
+
+    /// The same, asked at that point itself: after a `true` the command may be on its way.
+    fn pass(&self) -> bool {
+        self.granted()
+    }
+
+    /// What has to be obtained before the first attempt is handed over, when nothing else is to be waited for any more; `None`
+    /// where there is nothing. False ends the command as [`NotStarted::Denied`](super::NotStarted::Denied).
+    fn obtain(&self, _bounds: Bounds) -> Option<Pin<Box<dyn Future<Output = bool> + Send + '_>>> {
+        None
+    }
+}
+
+/// The times that bound a command which is about to be sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// When it is too late to send it.
+    pub(crate) not_after: Instant,
+    /// How long it is waited for after that, at the most.
+    pub(crate) answer_within: Duration,
 }
 
 /// How an attempt ended.
@@ -248,7 +269,7 @@ impl Watcher for Exchanges {
         };
         let permit = entry.exchange.permit.clone();
         drop(table);
-        permit.is_none_or(|permit| permit.granted())
+        permit.is_none_or(|permit| permit.pass())
     }
 
     fn pass(&self, key: u128, now: Instant) -> bool {

@@ -17,7 +17,7 @@ mod verdict;
 
 pub use command::{Command, CommandFuture, Many};
 pub use exchange::LateHandler;
-pub(crate) use exchange::Permit;
+pub(crate) use exchange::{Bounds, Permit};
 
 use crate::job::{Guarantee, Payload};
 use crate::metrics::metrics;
@@ -118,8 +118,10 @@ struct Dialect {
 pub enum NotStarted {
     /// Whoever asked for it may no longer run it.
     Revoked,
-    /// The MQTT agent was closed.
+    /// The MQTT agent was closed, or the worker stops.
     Closed,
+    /// What it needed besides was not obtained; whoever was asked for it knows why.
+    Denied,
 }
 
 /// A command that was checked and has its place in the device's lane.

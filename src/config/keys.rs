@@ -186,7 +186,26 @@ pub(super) const KEYS: &[Key] = &[
         "worker.claims",
         Kind::Flag,
         "false",
-        "Whether commands are claimed in a log shared by all replicas, for at most once across them.",
+        "Whether commands are claimed in a log shared by all replicas, for at most once across them. The log is the stream\n\
+         \"{amqp.queue}.claims\".",
+    ),
+    key(
+        "worker.claim_window",
+        Kind::Time { min: 60_000, max: 7 * DAY_MS },
+        r#""1h""#,
+        "How long the log remembers a command: as long as its repetitions can come.",
+    ),
+    key(
+        "worker.claim_ids",
+        Kind::Count { min: 1_000, max: 100_000_000 },
+        "500000",
+        "How many commands each worker remembers of the log; 500000 take about 100 MB when all of them are used.",
+    ),
+    key(
+        "worker.claim_log_bytes",
+        Kind::Count { min: 10_000_000, max: 1_000_000_000_000 },
+        "1000000000",
+        "How large the log may be at the broker, in bytes; its oldest part is dropped beyond that.",
     ),
     key(
         "worker.grace",

@@ -16,6 +16,7 @@ pub(super) fn check(config: &mut Config, settings: &mut Settings) {
     let mut rules = Rules { settings };
     rules.timeouts(config);
     rules.queues(config);
+    rules.claims(config);
     rules.tls("amqp", &config.amqp.url, &config.amqp.tls);
     rules.tls("mqtt", &config.mqtt.url, &config.mqtt.tls);
     rules.mqtt(&mut config.mqtt);
@@ -98,6 +99,21 @@ impl Rules<'_> {
         self.contradiction(&[alone], format!("needs {section}.tls.{missing} as well; right are both or neither"));
     }
 
+    /// A claim has to be remembered for longer than its command can be under way.
+    fn claims(&mut self, config: &Config) {
+        let (window, most) = (config.worker.claim_window, config.worker.max_timeout);
+        if config.worker.claims && window < 2 * most {
+            self.contradiction(
+                &["worker.claim_window", "worker.max_timeout"],
+                format!(
+                    "contradicts: commands are to be remembered for {}, and one may take {}; right is twice that or more",
+                    duration::format(window),
+                    duration::format(most)
+                ),
+            );
+        }
+    }
+
     /// Whether a file can be opened now; it is opened again for every connection.
     fn readable(&mut self, path: &str, file: &Path) {
         if let Err(error) = fs::File::open(file) {
@@ -147,9 +163,6 @@ impl Rules<'_> {
 
     /// Known keys that ask for what this version cannot do: said aloud, rather than taken and not heeded.
     fn unserved(&mut self, config: &Config) {
-        if config.worker.claims {
-            self.contradiction(&["worker.claims"], "is not served by this version; right is false");
-        }
         if config.celery.result_backend.is_some() {
             self.contradiction(
                 &["celery.result_backend"],

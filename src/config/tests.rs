@@ -230,9 +230,17 @@ fn a_profile_is_laid_over_the_builtin_one_and_its_problems_name_their_place() {
 }
 
 #[test]
+fn a_claim_is_remembered_for_longer_than_its_command_can_take() {
+    let problem = problem("[worker]\nclaims = true\nclaim_window = '5m'\nmax_timeout = '3m'");
+    assert!(problem.contains("worker.claim_window") && problem.contains("twice"), "{problem}");
+    for right in ["claims = false\nclaim_window = '5m'", "claims = true\nclaim_window = '10m'", "claims = true"] {
+        assert!(load(&with_file(&format!("[worker]\n{right}"))).is_ok(), "{right}");
+    }
+}
+
+#[test]
 fn what_this_version_does_not_serve_is_said_and_not_ignored() {
     for text in [
-        "[worker]\nclaims = true",
         "[celery]\nresult_backend = 'redis://:canary@h'",
         "[celery.tasks.\"a.b\"]\ncommand = 'open'",
         "[[schedules]]\nname = 'n'\ncron = '* * * * *'\njob = { device = 'd', command = 'c' }",

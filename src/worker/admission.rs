@@ -17,8 +17,11 @@ pub(crate) enum Admission {
 }
 
 /// A delivery that somebody else may have begun is run again only where the job allows it: nothing in a message says how
-/// far the other one got.
-pub(crate) fn admit(job: &Job, guarantee: Guarantee, redelivered: bool, now: Now) -> Admission {
+/// far the other one got. Where commands are claimed, the log of the claims does, and is asked later.
+pub(crate) fn admit(job: &Job, guarantee: Guarantee, redelivered: bool, claimed: bool, now: Now) -> Admission {
+    if claimed {
+        return when(job, now);
+    }
     if redelivered && guarantee == Guarantee::AtMostOnce {
         return Admission::Answer(Box::new(perhaps_run("it was delivered before, to a worker that did not finish it")));
     }
@@ -31,6 +34,10 @@ pub(crate) fn admit(job: &Job, guarantee: Guarantee, redelivered: bool, now: Now
             ),
         }));
     }
+    when(job, now)
+}
+
+fn when(job: &Job, now: Now) -> Admission {
     match job.not_before.filter(|at| !now.is_past(*at)) {
         Some(not_before) => Admission::Later { not_before },
         None => Admission::Run,
@@ -51,7 +58,8 @@ pub(crate) fn called_off(redelivered: bool) -> Outcome {
     }
 }
 
-fn perhaps_run(why: &str) -> Outcome {
+/// Nobody can say how far a worker came that had the job before.
+pub(crate) fn perhaps_run(why: &str) -> Outcome {
     let message = format!("{why}; the device may have acted");
     Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("redelivered", message)))
 }
@@ -98,27 +106,38 @@ mod tests {
     #[test]
     fn a_fresh_job_in_time_runs() {
         for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
-            assert_eq!(admit(&job(Some(1001), Some(1000)), guarantee, false, now()), Admission::Run);
+            assert_eq!(admit(&job(Some(1001), Some(1000)), guarantee, false, false, now()), Admission::Run);
         }
+    }
+
+    #[test]
+    fn where_commands_are_claimed_the_log_is_asked_about_everything_whose_time_has_come() {
+        for guarantee in [Guarantee::AtMostOnce, Guarantee::AtLeastOnce] {
+            for redelivered in [true, false] {
+                assert_eq!(admit(&job(Some(1), None), guarantee, redelivered, true, now()), Admission::Run);
+            }
+        }
+        let early = admit(&job(None, Some(1500)), Guarantee::AtMostOnce, true, true, now());
+        assert_eq!(early, Admission::Later { not_before: 1500 });
     }
 
     #[test]
     fn a_redelivered_job_runs_again_only_if_it_may() {
         assert_eq!(
-            said(admit(&job(None, None), Guarantee::AtMostOnce, true, now())),
+            said(admit(&job(None, None), Guarantee::AtMostOnce, true, false, now())),
             (Status::Unknown, Executed::Unknown)
         );
-        assert_eq!(admit(&job(None, None), Guarantee::AtLeastOnce, true, now()), Admission::Run);
+        assert_eq!(admit(&job(None, None), Guarantee::AtLeastOnce, true, false, now()), Admission::Run);
     }
 
     #[test]
     fn an_expired_job_was_not_sent_unless_somebody_else_may_have_sent_it() {
         assert_eq!(
-            said(admit(&job(Some(1000), None), Guarantee::AtMostOnce, false, now())),
+            said(admit(&job(Some(1000), None), Guarantee::AtMostOnce, false, false, now())),
             (Status::Expired, Executed::No)
         );
         assert_eq!(
-            said(admit(&job(Some(1000), None), Guarantee::AtLeastOnce, true, now())),
+            said(admit(&job(Some(1000), None), Guarantee::AtLeastOnce, true, false, now())),
             (Status::Unknown, Executed::Unknown)
         );
     }
@@ -133,7 +152,7 @@ mod tests {
     #[test]
     fn a_job_whose_time_has_not_come_waits_here_or_in_the_broker() {
         assert_eq!(
-            admit(&job(None, Some(1500)), Guarantee::AtMostOnce, false, now()),
+            admit(&job(None, Some(1500)), Guarantee::AtMostOnce, false, false, now()),
             Admission::Later { not_before: 1500 }
         );
         assert_eq!(hold(1500, now(), Duration::from_millis(500)), Some(Duration::from_millis(500)));

@@ -2,12 +2,14 @@
 
 use super::Shared;
 use super::admission::hold;
+use super::claimed::{self, Claimant, Ran};
 use super::intake::{self, Running, Taken, What};
 use super::many;
 use super::quarantine::Course;
 use super::recent::End;
 use super::settlement::{Happened, Reply, Settle, settle};
 use crate::amqp::PublishError;
+use crate::claims::Claim;
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
@@ -29,6 +31,8 @@ struct Done {
     /// Whether the device surely did not get it.
     not_reached: bool,
     running: Option<Running>,
+    /// Where it is to be written down before it is said.
+    claim: Option<Claim>,
     detail: String,
 }
 
@@ -56,16 +60,23 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                     continue;
                 }
             },
-            what => done(shared, &taken, what).await,
+            what => match done(shared, &taken, what).await {
+                Some(done) => done,
+                // Somebody else had it and has let go of it.
+                None => {
+                    taken = intake::take(shared, &taken.source, taken.delivery);
+                    continue;
+                }
+            },
         };
         return finish(shared, taken, done).await;
     }
 }
 
-/// Runs a job; a panic of ours costs this job alone.
-async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
+/// Runs a job; a panic of ours costs this job alone. `None` if it is to be looked at anew.
+async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
     let run = async {
-        match what {
+        Some(match what {
             What::Undecodable(failure) => Done::undecodable(taken, failure),
             What::Answer(outcome) => Done::outcome(taken, *outcome, None),
             What::Reused(failure) => {
@@ -77,7 +88,9 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
             },
             What::Course(course) => Done::unread(taken, course),
             What::Repeat(reply) => Done::repeated(reply, &taken.origin),
-            What::Run { begun, guarantee, running } => run_one(shared, taken, begun, guarantee, running).await,
+            What::Run { begun, claimant, guarantee, running } => {
+                return run_one(shared, taken, (begun, claimant), guarantee, running).await;
+            }
             What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk, running).await {
                 many::Ended::Summary(summary, running) => {
                     let result = native::summary(&taken.origin, &summary);
@@ -96,32 +109,45 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Done {
                 }
             }
             What::Later { .. } | What::Join(_) => Done::without_result(Happened::NotStarted),
-        }
+        })
     };
     AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
         tracing::error!(job_id = &*taken.origin.id, "a job made the worker panic; only this job is affected");
         let failure = Failure::new("internal", "the worker failed on this job; the device may have acted");
         let outcome = Outcome::new(Status::Unknown, Executed::Unknown, Some(failure));
-        Done { happened: Happened::Panicked, ..Done::outcome(taken, outcome, None) }
+        Some(Done { happened: Happened::Panicked, ..Done::outcome(taken, outcome, None) })
     })
 }
 
-async fn run_one(shared: &Arc<Shared>, taken: &Taken, begun: Begun, guarantee: Guarantee, running: Running) -> Done {
+async fn run_one(
+    shared: &Arc<Shared>,
+    taken: &Taken,
+    (begun, claimant): (Begun, Option<Arc<Claimant>>),
+    guarantee: Guarantee,
+    running: Running,
+) -> Option<Done> {
     let hard = shared.shutdown.hard();
-    let outcome = tokio::select! {
+    let ran = tokio::select! {
         biased;
-        outcome = shared.commander.finish(begun, || late_handler(shared, taken, &taken.device)) => outcome,
+        ran = claimed::run(shared, claimant.as_deref(), begun, || late_handler(shared, taken, &taken.device)) => ran,
         () = hard.cancelled() => match guarantee {
-            Guarantee::AtMostOnce => Ok(stopped()),
+            Guarantee::AtMostOnce => Ran::Outcome(stopped(), claimant.and_then(|claimant| claimant.take())),
             // Perhaps at the device already: not as if nobody had begun it.
-            Guarantee::AtLeastOnce => return Done::without_result(Happened::Interrupted),
+            Guarantee::AtLeastOnce => return Some(Done::without_result(Happened::Interrupted)),
         },
     };
-    match outcome {
-        Ok(outcome) => Done::outcome(taken, outcome, Some(running)),
-        Err(NotStarted::Closed) => Done::without_result(Happened::NotStarted),
-        Err(NotStarted::Revoked) => Done::without_result(Happened::Lost),
-    }
+    Some(match ran {
+        Ran::Outcome(outcome, claim) => Done { claim, ..Done::outcome(taken, outcome, Some(running)) },
+        Ran::Repeat(reply, status) => {
+            // A "no" that is said again must not keep a new submission from being tried.
+            let running = (!status.is_certain_no()).then_some(running);
+            Done { running, ..Done::repeated(reply, &taken.origin) }
+        }
+        Ran::Unsaid(status) => Done::outcome(taken, claimed::unsaid(status), Some(running)),
+        Ran::NotStarted(NotStarted::Revoked) => Done::without_result(Happened::Lost),
+        Ran::NotStarted(NotStarted::Closed | NotStarted::Denied) => Done::without_result(Happened::NotStarted),
+        Ran::Again => return None,
+    })
 }
 
 /// Replies, and settles when the broker has confirmed that.
@@ -131,6 +157,10 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
     let reply_to = delivery.envelope.reply_to.clone().filter(|queue| !queue.is_empty());
     let (reply, mut end) = settle(done.happened, reply_to.is_some());
     let mut detail = done.detail;
+    if let (Some(claim), Some(status)) = (done.claim, done.status) {
+        // Before anybody hears it: who asks again must not be told less.
+        claim.finish(!done.not_reached, status, done.result.as_deref()).await;
+    }
     if let (Reply::Send, Some(reply_to), Some(result)) = (reply, &reply_to, &done.result) {
         let started = Instant::now();
         match shared.outbox.reply(reply_to, Envelope::clone(result)).await {
@@ -200,11 +230,19 @@ fn stopped() -> Outcome {
 impl Done {
     fn with(happened: Happened, result: Envelope, running: Option<Running>) -> Self {
         let result = Some(Arc::new(result));
-        Self { happened, result, status: None, not_reached: false, running, detail: String::new() }
+        Self { happened, result, status: None, not_reached: false, running, claim: None, detail: String::new() }
     }
 
     fn without_result(happened: Happened) -> Self {
-        Self { happened, result: None, status: None, not_reached: false, running: None, detail: String::new() }
+        Self {
+            happened,
+            result: None,
+            status: None,
+            not_reached: false,
+            running: None,
+            claim: None,
+            detail: String::new(),
+        }
     }
 
     fn outcome(taken: &Taken, outcome: Outcome, running: Option<Running>) -> Self {

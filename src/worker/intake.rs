@@ -2,10 +2,12 @@
 
 use super::admission::{Admission, admit, called_off};
 use super::cancels::Watched;
+use super::claimed::Claimant;
 use super::quarantine::{self, Course};
 use super::recent::{End, Recall, Reply};
 use super::{Kind, Shared, Source};
 use crate::amqp::{Delivery, Hold};
+use crate::claims::Subject;
 use crate::commander::{Begun, Command, Permit};
 use crate::deadline::Now;
 use crate::job::{Bulk, Guarantee, Job, Mode, Targets};
@@ -38,7 +40,7 @@ pub(crate) enum What {
     /// It is no job; say what is wrong.
     Undecodable(Failure),
     /// Run the command.
-    Run { begun: Begun, guarantee: Guarantee, running: Running },
+    Run { begun: Begun, claimant: Option<Arc<Claimant>>, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
     RunBulk { job: Job, bulk: Bulk, running: Running },
     /// It is a Celery task.
@@ -161,7 +163,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
     let running = Running { shared: shared.clone(), id: job.id.clone(), watched, done: false };
     let admission = match is_cancelled {
         true => Admission::Answer(Box::new(called_off(delivery.redelivered))),
-        false => admit(&job, guarantee, delivery.redelivered, now),
+        false => admit(&job, guarantee, delivery.redelivered, shared.options.claims.is_some(), now),
     };
     match admission {
         Admission::Answer(outcome) => match job.targets {
@@ -177,11 +179,27 @@ fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guara
     let template = Command { cancel: Some(running.cancel()), ..command(&job, guarantee, delivery) };
     match std::mem::replace(&mut job.targets, Targets::One("".into())) {
         Targets::Many(bulk) => What::RunBulk { job, bulk, running },
-        Targets::One(device) => match shared.commander.begin(Command { device, ..template }, shared.shutdown.soft()) {
-            Ok(begun) => What::Run { begun, guarantee, running },
-            Err(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
-        },
+        Targets::One(device) => {
+            let claimant = claimant(shared, job.enqueued_at, guarantee, delivery, Subject::single(job.id.clone()));
+            let command = with_claim(Command { device, ..template }, claimant.as_ref());
+            match shared.commander.begin(command, shared.shutdown.soft()) {
+                Ok(begun) => What::Run { begun, claimant, guarantee, running },
+                Err(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
+            }
+        }
     }
+}
+
+/// Who claims a command of a job, where commands are claimed.
+pub(crate) fn claimant(
+    shared: &Shared,
+    made_at: Option<u64>,
+    guarantee: Guarantee,
+    delivery: &Delivery,
+    subject: Subject,
+) -> Option<Arc<Claimant>> {
+    let (log, hold) = (shared.options.claims.clone()?, delivery.receipt.hold());
+    Some(Arc::new(Claimant::new(log, hold, subject, guarantee, delivery.redelivered, made_at)))
 }
 
 /// The command of a job, to be given a device.
@@ -197,6 +215,14 @@ pub(crate) fn command(job: &Job, guarantee: Guarantee, delivery: &Delivery) -> C
         sent_before: delivery.redelivered,
         ..Command::new("".into(), job.command.clone(), job.payload.clone())
     }
+}
+
+/// The same command, sent only with a claim.
+pub(crate) fn with_claim(command: Command, claimant: Option<&Arc<Claimant>>) -> Command {
+    let Some(claimant) = claimant else { return command };
+    // With a claim of its own nobody else has sent it before; without one it is sent only where it may run twice.
+    let sent_before = command.sent_before && command.guarantee == Some(Guarantee::AtLeastOnce);
+    Command { permit: Some(claimant.clone()), sent_before, ..command }
 }
 
 /// A command may pass the point of no return only while its delivery is still ours.

@@ -1,15 +1,19 @@
 //! A bulk job on this worker: results as they come, a summary at the end, the rest handed on when the worker stops.
 
-use super::intake::{Running, Taken, command};
+use super::claimed::{self, Ran, unsaid};
+use super::intake::{Running, Taken, claimant, command, with_claim};
 use super::{Shared, handle};
-use crate::bulk::{self, Order, Report, Tally};
-use crate::commander::{Command, LateHandler};
+use crate::bulk::{self, Crew, Order, Tally};
+use crate::claims::{Claim, Subject};
+use crate::commander::{Command, NotStarted};
 use crate::deadline::Now;
-use crate::envelope::Value;
-use crate::job::{Bulk, BulkResults, Job, Target, Targets};
-use crate::outcome::{Outcome, Status};
+use crate::envelope::{Envelope, Value};
+use crate::job::{Bulk, BulkResults, Guarantee, Job, Target, Targets};
+use crate::outcome::{Executed, Outcome, Status};
 use crate::wire::native::{self, Summary, Timing};
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio_util::sync::CancellationToken;
 
 /// What came of the delivery of a bulk.
 pub(super) enum Ended {
@@ -29,7 +33,7 @@ pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bul
     let before = taken.delivery.envelope.headers.text(TALLY).and_then(|text| serde_json::from_str(text).ok());
     let tally = before.unwrap_or_else(|| Tally::new(bulk.targets.len(), now.unix_ms));
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
-    let report = Results { shared, taken, stream: bulk.results == BulkResults::Stream };
+    let crew = Devices::new(shared, taken, &bulk, guarantee, job.enqueued_at);
     let rules = Bulk { targets: Vec::new(), ..bulk.clone() };
     let order = Order {
         command: Command { cancel: Some(running.cancel()), ..command(&job, guarantee, &taken.delivery) },
@@ -43,7 +47,7 @@ pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bul
     let hard = shared.shutdown.hard();
     let ended = tokio::select! {
         biased;
-        ended = bulk::run(&shared.commander, order, &report) => ended,
+        ended = bulk::run(order, &crew) => ended,
         // The grace is over: whoever gets the job next knows that it was delivered before.
         () = hard.cancelled() => bulk::Ended::Lost,
     };
@@ -69,10 +73,13 @@ pub(super) async fn answer_all(shared: &Arc<Shared>, taken: &Taken, bulk: Bulk, 
     if outcome.status == Status::Cancelled {
         tally.cancel();
     }
-    let report = Results { shared, taken, stream: bulk.results == BulkResults::Stream };
+    let stream = bulk.results == BulkResults::Stream;
     for target in bulk.targets {
         tally.record(&target.device, outcome.status);
-        report.outcome(target.device, outcome.clone()).await;
+        if stream {
+            let result = result(taken, &target.device, outcome);
+            publish(shared, taken, &target.device, result).await;
+        }
     }
     tally.summary(Now::read().unix_ms)
 }
@@ -91,32 +98,117 @@ async fn hand_on(shared: &Shared, taken: &Taken, job: Job, rules: Bulk, tally: &
     shared.outbox.enqueue(&taken.delivery.queue, envelope).await
 }
 
-/// Streams each device's result to the requester, if it asked for that.
-struct Results<'a> {
+/// Commands the devices of one bulk, and streams their results to the requester, if it asked for that.
+struct Devices<'a> {
     shared: &'a Arc<Shared>,
     taken: &'a Taken,
     stream: bool,
+    guarantee: Guarantee,
+    made_at: Option<u64>,
+    /// How many commands are still to come for each device that is named more than once; empty where nothing is claimed.
+    left: Mutex<HashMap<Arc<str>, u32>>,
 }
 
-impl Report for Results<'_> {
-    async fn outcome(&self, device: Arc<str>, outcome: Outcome) {
-        let envelope = &self.taken.delivery.envelope;
-        let Some(reply_to) = envelope.reply_to.as_deref().filter(|queue| self.stream && !queue.is_empty()) else {
-            return;
+impl<'a> Devices<'a> {
+    fn new(shared: &'a Arc<Shared>, taken: &'a Taken, bulk: &Bulk, guarantee: Guarantee, made_at: Option<u64>) -> Self {
+        let mut left: HashMap<Arc<str>, u32> = HashMap::new();
+        if shared.options.claims.is_some() {
+            for target in &bulk.targets {
+                *left.entry(target.device.clone()).or_default() += 1;
+            }
+            left.retain(|_, times| *times > 1);
+        }
+        let (stream, left) = (bulk.results == BulkResults::Stream, Mutex::new(left));
+        Self { shared, taken, stream, guarantee, made_at, left }
+    }
+
+    /// What is claimed for the next command to a device.
+    fn subject(&self, device: &Arc<str>) -> Subject {
+        let nth = match self.left.lock().unwrap_or_else(PoisonError::into_inner).get_mut(device) {
+            Some(left) => {
+                *left = left.saturating_sub(1);
+                *left
+            }
+            None => 0,
         };
-        let total = self.taken.queued + self.taken.delivery.received.instant.elapsed();
-        let timing = Timing { queued: self.taken.queued, waiting: outcome.waiting, device: outcome.device, total };
-        let result = native::result(&self.taken.origin, &device, &outcome, &timing);
-        if let Err(error) = self.shared.outbox.reply(reply_to, result).await {
-            tracing::warn!(
-                job_id = &*self.taken.origin.id,
-                device = &*device,
-                "a device's result could not be published: {error}"
-            );
+        Subject { id: self.taken.origin.id.clone(), device: Some(device.clone()), nth }
+    }
+
+    async fn run(&self, command: Command, subject: Subject, stop: CancellationToken) -> Result<Status, NotStarted> {
+        let Self { shared, taken, .. } = *self;
+        let device = command.device.clone();
+        loop {
+            let claimant = claimant(shared, self.made_at, self.guarantee, &taken.delivery, subject.clone());
+            let command = with_claim(command.clone(), claimant.as_ref());
+            let ran = match shared.commander.begin(command, stop.clone()) {
+                Err(failure) => Ran::Outcome(Outcome::not_sent(Status::Invalid, failure), None),
+                Ok(begun) => {
+                    let late = || self.stream.then(|| handle::late_handler(shared, taken, &device)).flatten();
+                    claimed::run(shared, claimant.as_deref(), begun, late).await
+                }
+            };
+            let (outcome, claim) = match ran {
+                Ran::Outcome(outcome, claim) => (outcome, claim),
+                Ran::Repeat(reply, status) => {
+                    let correlation_id = Some(taken.origin.correlation_id.clone());
+                    self.say(&device, Envelope { correlation_id, ..Envelope::clone(&reply) }).await;
+                    return Ok(status);
+                }
+                Ran::Unsaid(status) if !self.stream => return Ok(status),
+                Ran::Unsaid(status) => (unsaid(status), None),
+                Ran::NotStarted(why) => return Err(why),
+                Ran::Again => continue,
+            };
+            self.end(&device, &outcome, claim).await;
+            return Ok(outcome.status);
         }
     }
 
-    fn late(&self, device: &Arc<str>) -> Option<LateHandler> {
-        self.stream.then(|| handle::late_handler(self.shared, self.taken, device)).flatten()
+    /// Writes an outcome down, then says it.
+    async fn end(&self, device: &Arc<str>, outcome: &Outcome, claim: Option<Claim>) {
+        let result = self.stream.then(|| result(self.taken, device, outcome));
+        if let Some(claim) = claim {
+            claim.finish(outcome.executed != Executed::No, outcome.status, result.as_ref()).await;
+        }
+        if let Some(result) = result {
+            self.say(device, result).await;
+        }
+    }
+
+    async fn say(&self, device: &Arc<str>, result: Envelope) {
+        if self.stream {
+            publish(self.shared, self.taken, device, result).await;
+        }
+    }
+}
+
+impl Crew for Devices<'_> {
+    fn command(
+        &self,
+        command: Command,
+        stop: CancellationToken,
+    ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
+        // Now, in the order of the devices, and not when the future is first polled.
+        let subject = self.subject(&command.device);
+        self.run(command, subject, stop)
+    }
+
+    async fn report(&self, device: Arc<str>, outcome: Outcome) {
+        self.end(&device, &outcome, None).await;
+    }
+}
+
+fn result(taken: &Taken, device: &Arc<str>, outcome: &Outcome) -> Envelope {
+    let total = taken.queued + taken.delivery.received.instant.elapsed();
+    let timing = Timing { queued: taken.queued, waiting: outcome.waiting, device: outcome.device, total };
+    native::result(&taken.origin, device, outcome, &timing)
+}
+
+async fn publish(shared: &Shared, taken: &Taken, device: &Arc<str>, result: Envelope) {
+    let reply_to = taken.delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty());
+    let Some(reply_to) = reply_to else { return };
+    if let Err(error) = shared.outbox.reply(reply_to, result).await {
+        let job_id = &*taken.origin.id;
+        tracing::warn!(job_id, device = &**device, "a device's result could not be published: {error}");
     }
 }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod cancels;
+mod claimed;
 mod control;
 #[cfg(test)]
 mod crash;
@@ -25,6 +26,7 @@ pub use recent::Limits as RecentLimits;
 pub use source::{Intake, Kind, Source};
 
 use crate::amqp::{self, ChannelPool, Publisher, Stream, StreamRecord};
+use crate::claims::Log;
 use crate::commander::Commander;
 use crate::shutdown::Shutdown;
 use crate::wire::native;
@@ -62,6 +64,8 @@ pub struct Options {
     /// The longest that one delivery of a bulk is kept; then the rest goes back as a message of its own. Far below the
     /// broker's own limit for an unacknowledged delivery (30 minutes).
     pub bulk_hold: Duration,
+    /// The log in which commands are claimed before they are sent; none where they are not.
+    pub claims: Option<Log>,
 }
 
 /// Everything that the handling of a delivery needs.

@@ -6,6 +6,8 @@ mod harness;
 
 mod amqp;
 mod brokers;
+mod claims_log;
+mod claims_workers;
 mod cli;
 mod commands;
 mod dashboards;

@@ -158,6 +158,7 @@ fn options_of_worker() -> Options {
         cancel_ids: 10,
         bulk_concurrency: 10,
         bulk_hold: SOON,
+        claims: None,
     }
 }
 

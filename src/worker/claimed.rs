@@ -1,0 +1,278 @@
+//! A command that is claimed before it is sent: the permit that claims it, and what is said where somebody else has it.
+
+use super::Shared;
+use super::admission::perhaps_run;
+use crate::amqp::Hold;
+use crate::claims::{Asking, Claim, Claimed, Decision, Log, Standing, Subject, decide};
+use crate::commander::{Begun, Bounds, LateHandler, NotStarted, Permit};
+use crate::deadline::Now;
+use crate::envelope::Envelope;
+use crate::job::Guarantee;
+use crate::outcome::{Executed, Failure, Outcome, Status};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// How long the owner of a claim may take beyond the device's time: for the result's record, and for a loaded machine.
+const SLACK: Duration = Duration::from_secs(10);
+/// How long a command that may run twice waits for its claim.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a "not sent" may take to be proved.
+const PROVE_WITHIN: Duration = Duration::from_secs(10);
+
+/// One command that has to be claimed before it is sent: its permit.
+pub(crate) struct Claimant {
+    log: Log,
+    hold: Hold,
+    subject: Subject,
+    guarantee: Guarantee,
+    redelivered: bool,
+    /// When the job was made, as far as it says: milliseconds since the Unix epoch.
+    made_at: Option<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    claim: Option<Claim>,
+    denied: Option<Denial>,
+}
+
+/// Why a command was not let through.
+enum Denial {
+    /// What the log says of it.
+    Log(Decision),
+    /// The log says nothing.
+    Unavailable,
+}
+
+/// What came of a command.
+pub(crate) enum Ran {
+    /// This, and the claim in which it is to be written down before it is said.
+    Outcome(Outcome, Option<Claim>),
+    /// It was run before; this was said.
+    Repeat(Arc<Envelope>, Status),
+    /// It was run before and ended so; what was said is not known any more.
+    Unsaid(Status),
+    /// Nothing was sent.
+    NotStarted(NotStarted),
+    /// Somebody else had it and has let go of it: it is to be looked at anew.
+    Again,
+}
+
+/// Runs a command that has its place in the lane; claims it first, if it has a claimant.
+pub(crate) async fn run(
+    shared: &Shared,
+    claimant: Option<&Claimant>,
+    begun: Begun,
+    late: impl FnOnce() -> Option<LateHandler>,
+) -> Ran {
+    let Some(claimant) = claimant else {
+        return match shared.commander.finish(begun, late).await {
+            Ok(outcome) => Ran::Outcome(outcome, None),
+            Err(why) => Ran::NotStarted(why),
+        };
+    };
+    let stop = shared.shutdown.soft();
+    // What is known already needs neither the device's turn nor a connection to it.
+    if let Some(known) = claimant.known() {
+        drop(begun);
+        return claimant.told(known, &stop).await;
+    }
+    match shared.commander.finish(begun, late).await {
+        Ok(outcome) if outcome.executed == Executed::No && !claimant.owns() => claimant.proved(outcome, &stop).await,
+        Ok(outcome) => Ran::Outcome(outcome, claimant.take()),
+        Err(NotStarted::Denied) => {
+            let denial = claimant.state().denied.take().unwrap_or(Denial::Unavailable);
+            claimant.told(denial, &stop).await
+        }
+        Err(why) => {
+            if let Some(claim) = claimant.take() {
+                claim.release();
+            }
+            Ran::NotStarted(why)
+        }
+    }
+}
+
+impl Claimant {
+    pub(crate) fn new(
+        log: Log,
+        hold: Hold,
+        subject: Subject,
+        guarantee: Guarantee,
+        redelivered: bool,
+        made_at: Option<u64>,
+    ) -> Self {
+        Self { log, hold, subject, guarantee, redelivered, made_at, state: Mutex::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn owns(&self) -> bool {
+        self.state().claim.is_some()
+    }
+
+    /// The claim, to be ended.
+    pub(crate) fn take(&self) -> Option<Claim> {
+        self.state().claim.take()
+    }
+
+    fn decide(&self, standing: &Standing) -> Decision {
+        let covered = self.log.covers(self.made_at);
+        let (guarantee, redelivered) = (self.guarantee, self.redelivered);
+        decide(standing, Asking { guarantee, redelivered, covered, now: Now::read().unix_ms })
+    }
+
+    /// What the log says already that no waiting would change for the better.
+    fn known(&self) -> Option<Denial> {
+        match self.decide(&self.log.standing(&self.subject)) {
+            // A log that was not read up yet may know more.
+            Decision::Run | Decision::RunAnyway | Decision::Uncovered => None,
+            decision => Some(Denial::Log(decision)),
+        }
+    }
+
+    /// Claims, or hears why not.
+    async fn claim(&self, bounds: Bounds) -> Result<Claim, Denial> {
+        let may_repeat = self.guarantee == Guarantee::AtLeastOnce;
+        let not_after = match may_repeat {
+            true => bounds.not_after.min(Instant::now() + PATIENCE),
+            false => bounds.not_after,
+        };
+        // Before that the log knows neither its horizon nor what it is about to read.
+        if !self.log.ready(not_after).await {
+            return Err(Denial::Unavailable);
+        }
+        let most = bounds.not_after.saturating_duration_since(Instant::now()) + bounds.answer_within + SLACK;
+        let until = Now::read().unix_ms.saturating_add(u64::try_from(most.as_millis()).unwrap_or(u64::MAX));
+        loop {
+            match self.decide(&self.log.standing(&self.subject)) {
+                Decision::Run => {}
+                decision => return Err(Denial::Log(decision)),
+            }
+            match self.log.claim(&self.subject, until, !self.redelivered, not_after).await {
+                // Reading may have begun anew meanwhile, and then less is known than when it was asked.
+                Claimed::Mine(claim) if !may_repeat && self.redelivered && !self.log.covers(self.made_at) => {
+                    claim.release();
+                    return Err(Denial::Log(Decision::Uncovered));
+                }
+                Claimed::Mine(claim) => return Ok(claim),
+                Claimed::Taken(_) => {}
+                Claimed::Unavailable => return Err(Denial::Unavailable),
+            }
+        }
+    }
+
+    /// What is to be said or done where the command was not let through. Waits for whoever has it, where that is right.
+    async fn told(&self, denial: Denial, stop: &CancellationToken) -> Ran {
+        let decision = match denial {
+            Denial::Log(decision) => decision,
+            Denial::Unavailable if self.redelivered => {
+                let why = "it was delivered before, and the claim log could not be asked how far it came";
+                return Ran::Outcome(perhaps_run(why), None);
+            }
+            Denial::Unavailable => {
+                let message = "it could not be claimed within the time limit: the claim log is not available";
+                let failure = Failure::new("not_sent_in_time", message);
+                return Ran::Outcome(Outcome::not_sent(Status::Expired, failure), None);
+            }
+        };
+        match decision {
+            Decision::Repeat(reply, status) => Ran::Repeat(reply, status),
+            Decision::Unsaid(status) => Ran::Unsaid(status),
+            Decision::Wait { until } => {
+                let until = Now::read().instant_of(until);
+                tokio::select! {
+                    biased;
+                    _ = self.log.outcome_of(&self.subject, until) => Ran::Again,
+                    () = stop.cancelled() => Ran::NotStarted(NotStarted::Closed),
+                }
+            }
+            Decision::Abandoned if !self.redelivered => Ran::Outcome(abandoned(), None),
+            Decision::Abandoned => {
+                Ran::Outcome(perhaps_run("a worker claimed it and did not say what came of it"), None)
+            }
+            Decision::Uncovered => {
+                let why = "it was delivered before, and is older than what the claim log knows";
+                Ran::Outcome(perhaps_run(why), None)
+            }
+            Decision::Run | Decision::RunAnyway => Ran::Again,
+        }
+    }
+
+    /// A "not sent" that no claim of ours stands behind: somebody else may have sent it.
+    async fn proved(&self, no: Outcome, stop: &CancellationToken) -> Ran {
+        let standing = match self.redelivered {
+            // The same submission again, of which the log may not have been read yet: a claim has read everything before it.
+            true => {
+                let bounds = Bounds { not_after: Instant::now() + PROVE_WITHIN, answer_within: Duration::ZERO };
+                match self.claim(bounds).await {
+                    Ok(claim) => return Ran::Outcome(no, Some(claim)),
+                    Err(Denial::Log(Decision::RunAnyway)) => return Ran::Outcome(perhaps_run(LATE), None),
+                    Err(denial) => return self.told(denial, stop).await,
+                }
+            }
+            false => self.log.standing(&self.subject),
+        };
+        match self.decide(&standing) {
+            Decision::Run => Ran::Outcome(no, None),
+            Decision::RunAnyway => Ran::Outcome(perhaps_run(LATE), None),
+            decision => self.told(Denial::Log(decision), stop).await,
+        }
+    }
+}
+
+const LATE: &str = "another worker claimed it and did not say what came of it before its time was over";
+
+impl Permit for Claimant {
+    fn granted(&self) -> bool {
+        self.hold.is_current()
+    }
+
+    fn pass(&self) -> bool {
+        if !self.granted() {
+            return false;
+        }
+        match &self.state().claim {
+            Some(claim) => {
+                claim.sent();
+                true
+            }
+            // What may run twice is sent without a claim where none is to be had.
+            None => self.guarantee == Guarantee::AtLeastOnce,
+        }
+    }
+
+    fn obtain(&self, bounds: Bounds) -> Option<Pin<Box<dyn Future<Output = bool> + Send + '_>>> {
+        Some(Box::pin(async move {
+            let claimed = self.claim(bounds).await;
+            let mut state = self.state();
+            match claimed {
+                Ok(claim) => state.claim = Some(claim),
+                Err(Denial::Unavailable | Denial::Log(Decision::RunAnyway))
+                    if self.guarantee == Guarantee::AtLeastOnce =>
+                {
+                    state.claim = Some(self.log.without_claim(&self.subject));
+                }
+                Err(denial) => state.denied = Some(denial),
+            }
+            state.claim.is_some()
+        }))
+    }
+}
+
+/// What is said of a command that was carried out before, where what was said then is not known any more.
+pub(crate) fn unsaid(status: Status) -> Outcome {
+    let message = format!("it was run before and ended as {}; the answer is not kept any more", status.as_str());
+    Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("answer_forgotten", message)))
+}
+
+fn abandoned() -> Outcome {
+    let message =
+        "another worker claimed the same id and did not say what came of it within its time; the device may have acted";
+    Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("claimed", message)))
+}
