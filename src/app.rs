@@ -37,6 +37,8 @@ const HOLD: Duration = Duration::from_secs(30);
 const BULK_HOLD: Duration = Duration::from_secs(600);
 /// Devices in one job.
 pub const MAX_DEVICES: usize = 100_000;
+/// The pause before a queue that could not be looked at is looked at again.
+const AGAIN: Duration = Duration::from_secs(1);
 /// After the hard stop: what is left to say is said within this.
 const LAST: Duration = Duration::from_secs(5);
 /// Records of the control stream that are read ahead.
@@ -237,7 +239,10 @@ impl Parts {
 
     /// Waits until the claim log is read up; `None` if the program is stopped first. From then on its state is told.
     async fn claims_ready(&self, config: &Config, publisher: &Publisher) -> Option<Log> {
-        let log = Log::start(self.consuming.clone(), publisher.clone(), claims_options(config));
+        self.health.down(JOBS, "waiting for the claim log");
+        let clean = self.shutdown.soft().run_until_cancelled(self.no_job_anywhere(config)).await?;
+        let options = claims::Options { clean, ..claims_options(config) };
+        let log = Log::start(self.consuming.clone(), publisher.clone(), options);
         let (health, mut state) = (self.health.clone(), log.state());
         tokio::spawn(async move {
             loop {
@@ -250,11 +255,26 @@ impl Parts {
                 }
             }
         });
-        self.health.down(JOBS, "waiting for the claim log");
         let mut state = log.state();
         let ready = async { state.wait_for(|state| *state == LogState::Ready).await.is_ok() };
         let ready = self.shutdown.soft().run_until_cancelled(ready).await;
         ready.unwrap_or(false).then_some(log)
+    }
+
+    /// Whether no queue of jobs holds any, and nobody consumes one who could: a claim log that begins now misses nothing.
+    async fn no_job_anywhere(&self, config: &Config) -> bool {
+        let dead = &config.amqp.dead_letter_queue;
+        loop {
+            match topology(config).apply(&self.consuming).await {
+                Ok(report) => {
+                    let mut queues = report.queues.iter().filter(|queue| queue.queue != *dead);
+                    return queues.all(|queue| queue.messages == 0 && queue.consumers == 0);
+                }
+                Err(amqp::Error::Closed) => return false,
+                Err(error) => self.health.down(JOBS, error.to_string()),
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// Closes what is left, in reverse order of the start.

@@ -6,7 +6,7 @@
 use super::consumer::{ConsumerState, Wish};
 use super::delivery::{Lane, Receipt, Settlement, Verdict};
 use super::flight::Flight;
-use super::{Confirm, Consumer, Delivery, LinkState, Publisher, connection::Pulse};
+use super::{Confirm, Consumer, Delivery, LinkState, Publisher, Stream, StreamRecord, StreamState, connection::Pulse};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
 use std::collections::{BTreeMap, VecDeque};
@@ -44,24 +44,20 @@ struct State {
     ready: VecDeque<Stored>,
     unacked: BTreeMap<u64, Stored>,
     last_tag: u64,
+    /// What was appended to the stream.
+    stream: Vec<Envelope>,
     /// Everything that was published to another queue than the one that is consumed.
     published: Vec<(String, Envelope)>,
 }
 
-/// One queue that is consumed, and whatever is published.
+/// One queue that is consumed, one stream, and whatever is published.
 #[derive(Clone)]
 pub(crate) struct Memory {
     queue: Arc<str>,
+    stream: Arc<str>,
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
-}
-
-/// A program's connections to it.
-pub(crate) struct Connected {
-    pub(crate) consumer: Consumer,
-    pub(crate) deliveries: mpsc::Receiver<Delivery>,
-    pub(crate) publisher: Publisher,
-    pub(crate) publishing: watch::Receiver<LinkState>,
+    appended: Arc<Notify>,
 }
 
 /// The consuming side of one program.
@@ -75,17 +71,22 @@ struct Consuming {
 const PREFETCH: usize = 100;
 
 impl Memory {
-    pub(crate) fn new(queue: &str) -> Self {
-        Self { queue: queue.into(), state: Arc::default(), changed: Arc::default() }
+    pub(crate) fn new(queue: &str, stream: &str) -> Self {
+        let (queue, stream) = (queue.into(), stream.into());
+        Self { queue, stream, state: Arc::default(), changed: Arc::default(), appended: Arc::default() }
     }
 
     pub(crate) fn publish(&self, queue: &str, envelope: Envelope) {
         let mut state = self.state();
-        match queue == &*self.queue {
-            true => state.ready.push_back(Stored { envelope, deliveries: 0 }),
-            false => state.published.push((queue.to_owned(), envelope)),
+        if queue == &*self.queue {
+            state.ready.push_back(Stored { envelope, deliveries: 0 });
+        } else if queue == &*self.stream {
+            state.stream.push(envelope);
+        } else {
+            state.published.push((queue.to_owned(), envelope));
         }
         drop(state);
+        self.appended.notify_one();
         self.changed.notify_one();
     }
 
@@ -110,20 +111,51 @@ impl Memory {
         self.changed.notify_one();
     }
 
-    /// Connects a program, on whose runtime everything runs from now on.
-    pub(crate) fn connect(&self, steps: Arc<dyn Steps>) -> Connected {
+    /// Consumes the queue for a program, on whose runtime this runs from now on.
+    pub(crate) fn consume(&self, steps: Arc<dyn Steps>) -> (Consumer, mpsc::Receiver<Delivery>) {
         let (wish, wished) = watch::channel(Wish::Run);
         let (stated, state) = watch::channel(ConsumerState::Consuming { epoch: 1 });
         let (out, deliveries) = mpsc::channel(PREFETCH);
-        let consuming = Consuming { memory: self.clone(), steps: steps.clone(), lane: Arc::default() };
+        let consuming = Consuming { memory: self.clone(), steps, lane: Arc::default() };
         consuming.open();
         tokio::spawn(consuming.deliver(out, wished, stated));
+        (Consumer::over(wish, state, TaskTracker::new()), deliveries)
+    }
+
+    /// Takes what a program publishes.
+    pub(crate) fn publisher(&self, steps: Arc<dyn Steps>) -> (Publisher, watch::Receiver<LinkState>) {
         let (inbox, flights) = mpsc::channel(PREFETCH);
         tokio::spawn(self.clone().confirm(flights, steps));
-        let (publisher, publishing) =
-            (Publisher::over(inbox, CancellationToken::new()), watch::channel(LinkState::Up { epoch: 1 }).1);
-        let consumer = Consumer::over(wish, state, TaskTracker::new());
-        Connected { consumer, deliveries, publisher, publishing }
+        (Publisher::over(inbox, CancellationToken::new()), watch::channel(LinkState::Up { epoch: 1 }).1)
+    }
+
+    /// Reads the stream from its first record on.
+    pub(crate) fn read(&self, steps: Arc<dyn Steps>) -> (Stream, mpsc::Receiver<StreamRecord>) {
+        let (out, records) = mpsc::channel(PREFETCH);
+        let (stated, state) = watch::channel(StreamState::Reading);
+        let memory = self.clone();
+        tokio::spawn(async move {
+            // For as long as it is read, it reads.
+            let _stated = stated;
+            for offset in 0.. {
+                let envelope = loop {
+                    let next = memory.state().stream.get(offset).cloned();
+                    match next {
+                        Some(envelope) => break envelope,
+                        None => memory.appended.notified().await,
+                    }
+                };
+                // Cut here, it is read after the connection is back.
+                if steps.step("read") == Pass::Dead {
+                    return;
+                }
+                let record = StreamRecord { offset: offset as u64, follows: offset > 0, envelope };
+                if out.send(record).await.is_err() {
+                    return;
+                }
+            }
+        });
+        (Stream::over(state), records)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

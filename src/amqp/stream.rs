@@ -103,6 +103,12 @@ impl Stream {
         (Self { state, _stop: stop.drop_guard() }, records)
     }
 
+    /// A handle to something else that reads.
+    #[cfg(test)]
+    pub(super) fn over(state: watch::Receiver<StreamState>) -> Self {
+        Self { state, _stop: CancellationToken::new().drop_guard() }
+    }
+
     /// What it is doing, and each change of it.
     pub fn state(&self) -> watch::Receiver<StreamState> {
         self.state.clone()

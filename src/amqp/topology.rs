@@ -126,6 +126,8 @@ pub struct QueueReport {
     pub comparison: Comparison,
     /// How many consumers it had.
     pub consumers: u32,
+    /// How many messages were ready in it.
+    pub messages: u32,
 }
 
 /// How all queues of a topology were found.
@@ -173,28 +175,29 @@ impl Topology {
     pub(super) async fn apply_on(&self, link: &Link, deadline: Duration) -> Result<Report, Error> {
         let mut report = Report::default();
         for spec in &self.queues {
-            let (comparison, consumers) = self.see_to(spec, link, deadline).await?;
-            report.queues.push(QueueReport { queue: spec.name.clone(), comparison, consumers });
+            let (comparison, found) = self.see_to(spec, link, deadline).await?;
+            let Found { consumers, messages } = found;
+            report.queues.push(QueueReport { queue: spec.name.clone(), comparison, consumers, messages });
         }
         Ok(report)
     }
 
-    /// How the queue compares, and how many consumers it has.
-    async fn see_to(&self, spec: &QueueSpec, link: &Link, deadline: Duration) -> Result<(Comparison, u32), Error> {
-        let consumers = match declare(spec, Declare::Passive, link, deadline).await? {
-            Answer::Ok { consumers } => Some(consumers),
+    /// How the queue compares, and what is found there.
+    async fn see_to(&self, spec: &QueueSpec, link: &Link, deadline: Duration) -> Result<(Comparison, Found), Error> {
+        let found = match declare(spec, Declare::Passive, link, deadline).await? {
+            Answer::Ok(found) => Some(found),
             Answer::Missing if !self.declare => return Err(Error::MissingQueue(spec.name.clone())),
             Answer::Missing => None,
             Answer::Differs(reason) | Answer::Refused(reason) => {
                 return Err(Error::Queue { queue: spec.name.clone(), reason });
             }
         };
-        if let (false, Some(consumers)) = (self.declare, consumers) {
-            return Ok((Comparison::NotCompared("declare is off".to_owned()), consumers));
+        if let (false, Some(found)) = (self.declare, found) {
+            return Ok((Comparison::NotCompared("declare is off".to_owned()), found));
         }
-        let comparison = match (declare(spec, Declare::Active, link, deadline).await?, consumers) {
-            (Answer::Ok { .. }, Some(_)) => Comparison::Same,
-            (Answer::Ok { .. }, None) => Comparison::Created,
+        let comparison = match (declare(spec, Declare::Active, link, deadline).await?, found) {
+            (Answer::Ok(_), Some(_)) => Comparison::Same,
+            (Answer::Ok(_), None) => Comparison::Created,
             // Also where another replica, with another configuration, was faster than we.
             (Answer::Differs(reason), _) => match difference(&reason) {
                 Some(difference) => Comparison::Differs(difference),
@@ -208,7 +211,7 @@ impl Topology {
                 return Err(Error::Queue { queue: spec.name.clone(), reason });
             }
         };
-        Ok((comparison, consumers.unwrap_or(0)))
+        Ok((comparison, found.unwrap_or_default()))
     }
 }
 
@@ -218,8 +221,15 @@ enum Declare {
     Active,
 }
 
+/// What a queue holds.
+#[derive(Clone, Copy, Default)]
+struct Found {
+    consumers: u32,
+    messages: u32,
+}
+
 enum Answer {
-    Ok { consumers: u32 },
+    Ok(Found),
     Missing,
     Differs(String),
     Refused(String),
@@ -238,7 +248,7 @@ async fn declare(spec: &QueueSpec, how: Declare, link: &Link, deadline: Duration
     let channel = link.channel(deadline).await?;
     let declaring = async { Ok(channel.queue_declare(name, options, arguments).await) };
     let answer = match link.answer("queue.declare", deadline, declaring).await? {
-        Ok(queue) => Answer::Ok { consumers: queue.consumer_count() },
+        Ok(queue) => Answer::Ok(Found { consumers: queue.consumer_count(), messages: queue.message_count() }),
         Err(error) => match refusal(&error) {
             Some((404, _)) => Answer::Missing,
             Some((406, reason)) => Answer::Differs(reason),

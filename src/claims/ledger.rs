@@ -120,9 +120,13 @@ impl Ledger {
                 self.result(subject.key(), by, State::Done { by, reached, status, reply }, now)
             }
             Record::Release { subject, by } => self.release(subject.key(), by, now),
-            Record::Mark { by, at } => {
-                // The very first record may come after an earlier log that was deleted: nothing is known before it.
-                self.horizon.get_or_insert(if self.whole { at } else { at.saturating_add(RESENT) });
+            Record::Mark { by, at, clean } => {
+                self.horizon.get_or_insert(match (self.whole, clean) {
+                    (true, true) => 0,
+                    // The very first record may come after an earlier log that was deleted: nothing is known before it.
+                    (true, false) => at,
+                    (false, _) => at.saturating_add(RESENT),
+                });
                 Event::Marked(by)
             }
         }
@@ -139,9 +143,12 @@ impl Ledger {
         }
     }
 
-    /// The time from which on it knows every claim; `None` before it can say.
+    /// The time from which on it knows every claim; `None` before it can say, 0 if there is none that it does not know.
     pub fn horizon(&self, now: u64) -> Option<u64> {
-        Some(self.horizon?.max(now.saturating_sub(self.window())))
+        Some(match self.horizon? {
+            0 => 0,
+            horizon => horizon.max(now.saturating_sub(self.window())),
+        })
     }
 
     fn window(&self) -> u64 {

@@ -112,7 +112,7 @@ fn the_oldest_replies_go_first_and_their_outcomes_stay() {
 
 #[test]
 fn what_is_forgotten_moves_the_horizon() {
-    let mark = |at| Record::Mark { by: Nonce(7), at };
+    let mark = |at| Record::Mark { by: Nonce(7), at, clean: false };
     let hour = 3_600_000;
     let mut ledger = Ledger::new(Limits { ids: 2, ..LIMITS });
     ledger.begin(0);
@@ -231,5 +231,25 @@ proptest! {
         }
         let winners = |events: &[Event]| events.iter().filter(|e| matches!(e, Event::Won(..))).copied().collect::<Vec<_>>();
         prop_assert_eq!(winners(&events), winners(&expected));
+    }
+}
+
+#[test]
+fn a_log_that_began_where_no_job_was_knows_everything_until_it_forgets() {
+    let mark = |clean| Record::Mark { by: Nonce(7), at: 5, clean };
+    let mut ledger = Ledger::new(LIMITS);
+    ledger.begin(0);
+    ledger.apply(mark(true), 5);
+    let late = 5 + 2 * u64::try_from(LIMITS.window.as_millis()).unwrap();
+    assert_eq!(ledger.horizon(late), Some(0), "there is nothing that it could have forgotten");
+    ledger.apply(claim("a", 1, true), 10);
+    assert_eq!(ledger.horizon(10), Some(0));
+    ledger.apply(mark(true), late + 10);
+    assert!(ledger.horizon(late + 10).unwrap() > 5, "a was forgotten");
+    for (offset, clean) in [(0, false), (1, true)] {
+        let mut ledger = Ledger::new(LIMITS);
+        ledger.begin(offset);
+        ledger.apply(mark(clean), 5);
+        assert!(ledger.horizon(6).unwrap() > 0, "offset {offset}, clean {clean}");
     }
 }

@@ -5,12 +5,12 @@ use super::ledger::{Limits, Standing};
 use super::reading;
 use super::record::{Nonce, Record, Subject};
 use super::table::{Table, Verdict};
-use crate::amqp::{Address, Connection, PublishError, Publisher, Stream, StreamSpec};
+use crate::amqp::{Address, Connection, PublishError, Publisher, Stream, StreamRecord, StreamSpec};
 use crate::deadline::Now;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -22,6 +22,8 @@ pub struct Options {
     pub stream: String,
     /// Whether to make it where it is missing.
     pub declare: bool,
+    /// Whether no job was anywhere when it was looked for, before this: if the log is new, it lacks nothing.
+    pub clean: bool,
     /// For how long a command is remembered.
     pub window: Duration,
     /// How many commands are remembered.
@@ -39,6 +41,8 @@ pub struct Options {
     pub mark_every: Duration,
     /// By how much the clocks of producers and workers may differ.
     pub skew: Duration,
+    /// How long the owner of a claim may take beyond the device's time: for the result's record, and for a loaded machine.
+    pub slack: Duration,
 }
 
 impl Options {
@@ -47,6 +51,7 @@ impl Options {
         Self {
             stream: stream.into(),
             declare: true,
+            clean: false,
             window: Duration::from_secs(3600),
             ids: 500_000,
             reply_bytes: 64 << 20,
@@ -55,6 +60,7 @@ impl Options {
             wait: Duration::from_secs(10),
             mark_every: Duration::from_secs(60),
             skew: Duration::from_secs(2),
+            slack: Duration::from_secs(10),
         }
     }
 
@@ -127,7 +133,16 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(30);
 impl Log {
     /// Starts reading on one connection, and writes through a publisher on another. Needs a Tokio runtime.
     pub fn start(reading: Connection, publisher: Publisher, options: Options) -> Self {
-        let (stream, records) = Stream::start(reading, options.stream(), options.since(), PREFETCH);
+        let reading = Stream::start(reading, options.stream(), options.since(), PREFETCH);
+        Self::over(reading, publisher, options)
+    }
+
+    /// Reads what comes out of a stream that is read already.
+    pub(crate) fn over(
+        (stream, records): (Stream, mpsc::Receiver<StreamRecord>),
+        publisher: Publisher,
+        options: Options,
+    ) -> Self {
         let limits = Limits { ids: options.ids, reply_bytes: options.reply_bytes, window: options.window };
         let shared = Arc::new(Shared {
             options,
@@ -140,6 +155,11 @@ impl Log {
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(reading::run(shared.clone(), stream, records)));
         Self { shared, _stop: Arc::new(stop.drop_guard()) }
+    }
+
+    /// How long the owner of a claim may take beyond the device's time.
+    pub fn slack(&self) -> Duration {
+        self.shared.options.slack
     }
 
     /// Whether it can be relied upon, and each change of that.
@@ -159,11 +179,13 @@ impl Log {
         self.shared.table().ledger.standing(subject.key())
     }
 
-    /// Whether everything is known that happened since a job was made. A job that does not say when is older than anything.
+    /// Whether everything is known that happened since a job was made. A job that does not say when is
+    /// older than anything that was forgotten.
     pub fn covers(&self, made_at: Option<u64>) -> bool {
         let horizon = self.shared.table().ledger.horizon(Now::read().unix_ms);
         let skew = u64::try_from(self.shared.options.skew.as_millis()).unwrap_or(u64::MAX);
         match (made_at, horizon) {
+            (_, Some(0)) => true,
             (Some(made_at), Some(horizon)) => made_at >= horizon.saturating_add(skew),
             _ => false,
         }

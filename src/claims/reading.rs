@@ -60,6 +60,7 @@ async fn mark(
     mut state: watch::Receiver<StreamState>,
     mut read: watch::Receiver<(Option<Nonce>, u64)>,
 ) {
+    let mut was_ready = false;
     loop {
         let reason = match &*state.borrow_and_update() {
             StreamState::Reading => None,
@@ -74,8 +75,10 @@ async fn mark(
         }
         let wait = shared.options.wait;
         let by = Nonce::random();
+        // Later on a new log means that an old one is gone, whatever was seen at the start.
+        let clean = shared.options.clean && !was_ready;
         let marking = async {
-            shared.write(&Record::Mark { by, at: Now::read().unix_ms }).await.ok()?;
+            shared.write(&Record::Mark { by, at: Now::read().unix_ms, clean }).await.ok()?;
             let found = read.wait_for(|(mark, _)| *mark == Some(by)).await.ok()?;
             Some(found.1)
         };
@@ -92,6 +95,7 @@ async fn mark(
             continue;
         };
         shared.state.send_if_modified(|state| std::mem::replace(state, LogState::Ready) != LogState::Ready);
+        was_ready = true;
         let again = async {
             // Its sender lives as long as this.
             let _ = read.wait_for(|(_, now)| *now != beginnings).await;

@@ -21,6 +21,10 @@ pub struct Subject {
     pub nth: u32,
 }
 
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
@@ -136,6 +140,9 @@ pub enum Record {
         by: Nonce,
         /// When it was written.
         at: u64,
+        /// Whether its writer saw that no job was anywhere before this log was: then the log knows everything there is to know.
+        #[serde(default, skip_serializing_if = "is_false")]
+        clean: bool,
     },
 }
 
@@ -238,7 +245,8 @@ mod tests {
             Record::Claim { subject: subject.clone(), by, until: 9, fresh: true },
             Record::Result { subject: subject.clone(), by, reached: true, status: Status::TimedOut, reply: said },
             Record::Release { subject, by },
-            Record::Mark { by, at: 7 },
+            Record::Mark { by, at: 7, clean: false },
+            Record::Mark { by, at: 7, clean: true },
         ];
         for record in records {
             assert_eq!(Record::read(&record.envelope()), Some(record));

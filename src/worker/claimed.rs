@@ -14,8 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// How long the owner of a claim may take beyond the device's time: for the result's record, and for a loaded machine.
-const SLACK: Duration = Duration::from_secs(10);
 /// How long a command that may run twice waits for its claim.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a "not sent" may take to be proved.
@@ -147,7 +145,7 @@ impl Claimant {
         if !self.log.ready(not_after).await {
             return Err(Denial::Unavailable);
         }
-        let most = bounds.not_after.saturating_duration_since(Instant::now()) + bounds.answer_within + SLACK;
+        let most = bounds.not_after.saturating_duration_since(Instant::now()) + bounds.answer_within + self.log.slack();
         let until = Now::read().unix_ms.saturating_add(u64::try_from(most.as_millis()).unwrap_or(u64::MAX));
         loop {
             match self.decide(&self.log.standing(&self.subject)) {

@@ -9,8 +9,9 @@ mod checker;
 mod plan;
 
 use super::{Intake, Kind, Options, RecentLimits, Worker};
-use crate::amqp::memory::{Connected, Memory};
+use crate::amqp::memory::Memory;
 use crate::amqp::{self, ChannelPool, Connection};
+use crate::claims;
 use crate::commander::{self, Commander};
 use crate::envelope::Envelope;
 use crate::mqtt::{self, Agent};
@@ -22,34 +23,36 @@ use checker::{Answer, Execution, Run, Submitted, violations};
 use plan::{Fault, Plan};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
 const QUEUE: &str = "jobs";
+const CLAIMS: &str = "jobs.claims";
 const REPLIES: &str = "replies";
 /// Far longer than anything takes.
 const SOON: Duration = Duration::from_secs(20);
 /// A command whose answer was lost is waited for this long.
-const TIMEOUT_MS: u64 = 150;
+const TIMEOUT_MS: u64 = 400;
 
 /// What is done to one set of jobs.
 struct Case {
     jobs: Vec<Value>,
+    claims: bool,
     memory: Memory,
     log: Log,
 }
 
 impl Case {
-    fn new(jobs: &[Value]) -> Self {
-        let memory = Memory::new(QUEUE);
+    fn new(jobs: &[Value], claims: bool) -> Self {
+        let memory = Memory::new(QUEUE, CLAIMS);
         for job in jobs {
             let body = job.to_string().into();
             let content_type = Some("application/json".to_owned());
             let reply_to = Some(REPLIES.to_owned());
             memory.publish(QUEUE, Envelope { body, content_type, reply_to, persistent: true, ..Envelope::default() });
         }
-        Self { jobs: jobs.to_vec(), memory, log: Log::default() }
+        Self { jobs: jobs.to_vec(), claims, memory, log: Log::default() }
     }
 
     /// One life of the program: until nothing is left to do, or its end. Returns the steps that it came to.
@@ -84,13 +87,27 @@ impl Case {
         let profiles = builtin().into_iter().map(|(name, table)| Arc::new(Profile::compile(&name, &table).unwrap()));
         let commander = Commander::new(agent.clone(), profiles, commander::Options::default());
         commander.subscribe_standing("default").await.unwrap();
-        let Connected { consumer, deliveries, publisher, publishing } = self.memory.connect(plan);
+        let (publisher, publishing) = self.memory.publisher(plan.clone());
+        let mut claims = None;
+        if self.claims {
+            let slack = Duration::from_millis(50);
+            let options = claims::Options { clean: true, slack, ..claims::Options::new(CLAIMS) };
+            let log = claims::Log::over(self.memory.read(plan.clone()), publisher.clone(), options);
+            assert!(log.ready(Instant::now() + SOON).await || shutdown.soft().is_cancelled());
+            claims = Some(log);
+        }
         // Never reached: what goes over it is not part of these cases.
         let nowhere = amqp::Options { url: "amqp://127.0.0.1:1".to_owned(), ..amqp::Options::default() };
         let channels = ChannelPool::new(Connection::start(nowhere, "nowhere"));
-        let sources = vec![Intake::new(Kind::Jobs, (consumer, deliveries), 100)];
-        let worker =
-            Worker::new(options_of_worker(), commander, sources, (publisher, publishing), channels, shutdown.clone());
+        let sources = vec![Intake::new(Kind::Jobs, self.memory.consume(plan), 100)];
+        let worker = Worker::new(
+            Options { claims, ..options_of_worker() },
+            commander,
+            sources,
+            (publisher, publishing),
+            channels,
+            shutdown.clone(),
+        );
         let working = tokio::spawn(worker.run());
         let idle = async {
             while !self.memory.is_empty() {
@@ -131,7 +148,7 @@ impl Case {
         assert!(found.is_empty(), "{what}: {found:?}");
         for job in self.jobs.iter().filter(|job| job["guarantee"] == "at_least_once") {
             let times = self.log.all().iter().filter(|(id, _)| *id == text(&job["id"])).count();
-            assert!(times >= 1, "{what}: {job} was never executed");
+            assert!(times >= 1, "{what}: {job} was never executed: {:?}", self.replies());
         }
     }
 
@@ -183,11 +200,11 @@ fn sets() -> Vec<Vec<Value>> {
 }
 
 /// Breaks each step of each set in turn, lets the program live again, and judges; returns how many steps were broken.
-fn break_every_step(fault: Fault, judge: impl Fn(&Case, &str)) -> usize {
+fn break_every_step(fault: Fault, claims: bool, judge: impl Fn(&Case, &str)) -> usize {
     let mut broken = 0;
     for jobs in sets() {
         for at in 1.. {
-            let case = Case::new(&jobs);
+            let case = Case::new(&jobs, claims);
             let steps = case.live(fault, at);
             let Some(step) = steps.get(at - 1) else { break };
             let what = format!("{fault:?} before {step}, step {at} of {jobs:?}");
@@ -201,7 +218,7 @@ fn break_every_step(fault: Fault, judge: impl Fn(&Case, &str)) -> usize {
 
 #[test]
 fn a_job_in_peace_takes_the_steps_that_are_known() {
-    let case = Case::new(&[job("a", "at_most_once", "request")]);
+    let case = Case::new(&[job("a", "at_most_once", "request")], false);
     let steps = case.live(Fault::Kill, 0);
     let expected = ["deliver", "command", "executed", "answer", "answered", "publish", "confirm", "settle", "settled"];
     assert_eq!(steps, expected);
@@ -211,7 +228,7 @@ fn a_job_in_peace_takes_the_steps_that_are_known() {
 
 #[test]
 fn killed_before_any_step_it_loses_and_repeats_nothing_that_it_should_not() {
-    let broken = break_every_step(Fault::Kill, Case::judge);
+    let broken = break_every_step(Fault::Kill, false, Case::judge);
     assert!(broken >= 40, "only {broken} steps were broken");
 }
 
@@ -219,7 +236,7 @@ fn killed_before_any_step_it_loses_and_repeats_nothing_that_it_should_not() {
 fn killed_twice_it_does_not_either() {
     for jobs in &sets()[..2] {
         for (first, second) in (1..=9).flat_map(|first| (1..=9).map(move |second| (first, second))) {
-            let case = Case::new(jobs);
+            let case = Case::new(jobs, false);
             case.live(Fault::Kill, first);
             case.live(Fault::Kill, second);
             case.live(Fault::Kill, 0);
@@ -230,19 +247,44 @@ fn killed_twice_it_does_not_either() {
 
 #[test]
 fn cut_off_before_any_step_it_does_not_either() {
-    let broken = break_every_step(Fault::Cut, Case::judge);
-    assert!(broken >= 40, "only {broken} steps were broken");
+    for claims in [false, true] {
+        let broken = break_every_step(Fault::Cut, claims, Case::judge);
+        assert!(broken >= 40, "only {broken} steps were broken");
+    }
 }
 
 #[test]
 fn stopped_before_any_step_it_makes_nothing_unknown() {
-    let broken = break_every_step(Fault::Stop, |case, what| {
-        case.judge(what);
-        assert!(case.statuses().iter().all(|status| status == "succeeded"), "{what}: {:?}", case.statuses());
-        for job in &case.jobs {
-            let times = case.log.all().iter().filter(|(id, _)| id == job["id"].as_str().unwrap()).count();
-            assert_eq!(times, 1, "{what}: {job}");
-        }
-    });
-    assert!(broken >= 40, "only {broken} steps were broken");
+    for claims in [false, true] {
+        let broken = break_every_step(Fault::Stop, claims, |case, what| {
+            case.judge(what);
+            assert!(case.statuses().iter().all(|status| status == "succeeded"), "{what}: {:?}", case.statuses());
+            for job in &case.jobs {
+                let times = case.log.all().iter().filter(|(id, _)| id == job["id"].as_str().unwrap()).count();
+                assert_eq!(times, 1, "{what}: {job}");
+            }
+        });
+        assert!(broken >= 40, "only {broken} steps were broken");
+    }
+}
+
+#[test]
+fn with_claims_a_kill_makes_unknown_only_what_was_claimed_and_has_no_result_yet() {
+    let broken = break_every_step(Fault::Kill, true, Case::judge);
+    assert!(broken >= 60, "only {broken} steps were broken");
+    let jobs = [job("a", "at_most_once", "request")];
+    let peace = Case::new(&jobs, true).live(Fault::Kill, 0);
+    let after = |step: &str, from: usize| from + peace[from..].iter().position(|found| *found == step).unwrap();
+    let claimed = after("publish", after("deliver", 0));
+    let recorded = after("publish", after("command", 0));
+    for at in 1..=peace.len() {
+        let case = Case::new(&jobs, true);
+        case.live(Fault::Kill, at);
+        case.live(Fault::Kill, 0);
+        let what = format!("killed before step {at} of {peace:?}");
+        // Step numbers count from 1: killed before the record of the claim, or after that of the result, nothing is lost.
+        let expected = if (claimed + 2..=recorded + 1).contains(&at) { "unknown" } else { "succeeded" };
+        assert!(case.statuses().iter().all(|status| status == expected), "{what}: {:?}", case.statuses());
+        case.judge(&what);
+    }
 }
