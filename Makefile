@@ -34,7 +34,7 @@ SECONDS ?= 600
 FAULTS = SEED=$(SEED) SECONDS=$(SECONDS) $(CARGO) test --locked --test faults -- --ignored --test-threads=1 --nocapture
 
 .PHONY: faults
-faults: setup ## Run the long scenes: brokers and workers that die, freeze and fall silent (ten minutes)
+faults: setup ## Run the long scenes: brokers and workers that die, freeze and fall silent (a quarter of an hour)
 	$(FAULTS) --skip soak::
 
 .PHONY: soak

@@ -205,6 +205,12 @@ impl Outbound {
     fn nacked(&mut self, number: u64) {
         if let Some((mut flight, _)) = self.airborne.land(number) {
             flight.nacks += 1;
+            if flight.nacks > self.options.nacks {
+                // Whoever waits holds something meanwhile: one full queue must not hold everything.
+                let reason = "its queue does not take it: is it full?".to_owned();
+                let _ = flight.done.send(Err(PublishError::Refused { reason }));
+                return;
+            }
             let wait = backoff(flight.nacks, self.options.backoff_min, self.options.backoff_max, rand::random());
             self.again.add(flight, Instant::now() + wait);
         }

@@ -47,7 +47,7 @@ pub enum PublishError {
     /// AMQP cannot carry it.
     #[error(transparent)]
     Unsendable(#[from] Unsendable),
-    /// The broker closed a channel over this message alone: it does not have it, and would never take it.
+    /// The broker closed a channel over this message alone, or refused to store it again and again: it does not have it.
     #[error("the broker refused the message: {reason}")]
     Refused {
         /// The broker's words.
@@ -98,7 +98,8 @@ impl Publisher {
     }
 
     /// Publishes, and completes when the broker has confirmed. A nack, a lost channel or a confirm that does not come leads to
-    /// the same message being sent again: a receiver may see it twice, with the same id.
+    /// the same message being sent again: a receiver may see it twice, with the same id. Only nacks are counted, up to
+    /// [`Options::nacks`].
     ///
     /// Dropping the future gives the message up: it is not sent again, but may have been sent.
     ///

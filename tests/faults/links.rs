@@ -60,6 +60,7 @@ async fn replicas_whose_connections_are_cut_every_second_ack_nothing_that_is_not
 async fn replicas_whose_paths_fall_silent_in_any_direction_notice_and_run_nothing_twice() {
     let node = NODE.take().await;
     let (mut scene, proxies) = behind_proxies("silent paths: both ways, up, down", &node, 4).await;
+    let untouched = scene.replicas[3].metric("switchboard_amqp_reconnects_total", &[]).await;
     let plans = scene.plans("j", JOBS);
     let pouring = scene.pour(plans, Duration::from_secs(20));
     scene.fleet.wait_for(200, SOON).await;
@@ -73,7 +74,7 @@ async fn replicas_whose_paths_fall_silent_in_any_direction_notice_and_run_nothin
         })
         .await;
     }
-    assert_eq!(scene.replicas[3].metric("switchboard_amqp_reconnects_total", &[]).await, 0.0);
+    assert_eq!(scene.replicas[3].metric("switchboard_amqp_reconnects_total", &[]).await, untouched);
     // Long enough for the broker to have given their jobs away.
     sleep(Duration::from_secs(8)).await;
     for proxy in &proxies {
@@ -92,6 +93,7 @@ async fn a_path_that_is_merely_slow_is_not_taken_for_dead() {
     let node = NODE.take().await;
     let (mut scene, proxies) = behind_proxies("300 ms each way to RabbitMQ", &node, 3).await;
     scene.unknown_at_most = Some(0);
+    let reconnects = scene.metric("switchboard_amqp_reconnects_total", &[]).await;
     for proxy in &proxies {
         proxy.delay(Duration::from_millis(300));
     }
@@ -99,7 +101,7 @@ async fn a_path_that_is_merely_slow_is_not_taken_for_dead() {
     let pouring = scene.pour(plans, Duration::from_secs(12));
     scene.poured(pouring).await;
     scene.rest().await;
-    assert_eq!(scene.metric("switchboard_amqp_reconnects_total", &[]).await, 0.0);
+    assert_eq!(scene.metric("switchboard_amqp_reconnects_total", &[]).await, reconnects);
     let verdict = scene.finish().await;
     assert!(verdict.results.iter().all(|result| result["redelivered"] == false));
     NODE.hand_on(node);
@@ -108,7 +110,7 @@ async fn a_path_that_is_merely_slow_is_not_taken_for_dead() {
 #[tokio::test]
 #[ignore = "long: make faults"]
 async fn connections_that_end_in_the_middle_of_a_packet_leave_no_file_and_no_thread_behind() {
-    const CUTS: usize = 60;
+    const CUTS: usize = 10;
     let node = NODE.take().await;
     let mut scene = Scene::start("cuts after a random number of bytes, AMQP and MQTT", &node).await;
     let amqp = Proxy::to(node.node().port()).await;
@@ -118,7 +120,7 @@ async fn connections_that_end_in_the_middle_of_a_packet_leave_no_file_and_no_thr
     scene.replicas(1).await;
     let before = Footprint::of(&scene.replicas[0]);
     for round in 0..CUTS {
-        let proxy = if round % 2 == 0 { &amqp } else { &mqtt };
+        let proxy = if round % 4 == 0 { &mqtt } else { &amqp };
         let direction = if scene.dice.random_bool(0.5) { Direction::Up } else { Direction::Down };
         let accepted = proxy.accepted();
         // Less than twenty jobs take in any direction.

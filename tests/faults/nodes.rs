@@ -51,6 +51,7 @@ async fn a_node_that_freezes_for_less_than_a_heartbeat_costs_nothing_and_for_lon
     let mut scene = Scene::start("SIGSTOP of RabbitMQ", &node).await;
     scene.options.amqp_url = format!("{}?heartbeat=5", node.node().url());
     scene.replicas(3).await;
+    let at_first = scene.metric("switchboard_amqp_reconnects_total", &[]).await;
     for (seconds, costs) in [(3, false), (20, true)] {
         let plans = scene.plans(&format!("freeze-{seconds}"), JOBS / 2);
         let pouring = scene.pour(plans, Duration::from_secs(5));
@@ -62,7 +63,7 @@ async fn a_node_that_freezes_for_less_than_a_heartbeat_costs_nothing_and_for_lon
         scene.poured(pouring).await;
         scene.all_ready().await;
         scene.rest().await;
-        let reconnects = scene.metric("switchboard_amqp_reconnects_total", &[]).await;
+        let reconnects = scene.metric("switchboard_amqp_reconnects_total", &[]).await - at_first;
         assert_eq!(reconnects > 0.0, costs, "{reconnects} connections lost in {seconds} s");
     }
     let verdict = scene.finish().await;
@@ -87,6 +88,8 @@ async fn an_alarm_holds_jobs_up_and_repeats_none() {
         let mut scene = Scene::start(name, &node).await;
         scene.unknown_at_most = Some(0);
         scene.replicas(3).await;
+        // RabbitMQ may fail for a moment when three declare the same queue at once; that is no part of the alarm.
+        let reconnects = scene.metric("switchboard_amqp_reconnects_total", &[]).await;
         let plans = scene.plans("j", JOBS);
         let pouring = scene.pour(plans, Duration::from_secs(10));
         scene.fleet.wait_for(300, SOON).await;
@@ -104,7 +107,7 @@ async fn an_alarm_holds_jobs_up_and_repeats_none() {
         scene.poured(pouring).await;
         scene.all_ready().await;
         scene.rest().await;
-        assert_eq!(scene.metric("switchboard_amqp_reconnects_total", &[]).await, 0.0);
+        assert_eq!(scene.metric("switchboard_amqp_reconnects_total", &[]).await, reconnects);
         assert_eq!(scene.metric("switchboard_redeliveries_total", &[]).await, 0.0);
         let verdict = scene.finish().await;
         assert_eq!(verdict.dead.len(), 0);

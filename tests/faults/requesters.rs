@@ -41,6 +41,9 @@ async fn a_requester_whose_queue_is_full_holds_nobody_else_up() {
     caller.send_all(&scene.options.queue, others).await;
     caller.wait_for(300, SOON).await;
     caller.delete(&full).await;
-    scene.finish().await;
+    let verdict = scene.finish().await;
+    // What was given up before its queue was deleted is kept, and says why.
+    assert!(!verdict.dead.is_empty());
+    assert!(verdict.dead.iter().all(|letter| letter.reason.as_deref() == Some("unanswerable")));
     NODE.hand_on(node);
 }

@@ -8,6 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use switchboard::amqp::PublishError;
 
+/// Options of a publisher that never gives up.
+fn patient(name: &str) -> Options {
+    Options { nacks: u32::MAX, ..options("", name) }
+}
+
 /// Sixteen tasks on four threads publish into a queue that refuses half of it. With lapin's channel shared between tasks,
 /// about one in a hundred refused messages is reported as confirmed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -17,7 +22,7 @@ async fn a_message_that_a_full_queue_refused_is_never_reported_as_confirmed() {
     let limited: [(&str, Value); 2] = [("x-max-length", Value::Int(100)), ("x-overflow", "reject-publish".into())];
     queue(&full, QueueKind::Classic, &limited).apply(&connection).await.unwrap();
     queue(&open, QueueKind::Classic, &[]).apply(&connection).await.unwrap();
-    let publisher = Publisher::start(connection.clone(), options("", &name));
+    let publisher = Publisher::start(connection.clone(), patient(&name));
     let confirmed = Arc::new(std::sync::Mutex::new(BTreeSet::new()));
     let refused = Arc::new(AtomicUsize::new(0));
     let tasks: Vec<_> = (0..16)
@@ -68,7 +73,7 @@ async fn what_a_full_queue_refused_is_sent_again_until_there_is_room() {
     let limited: [(&str, Value); 2] = [("x-max-length", Value::Int(20)), ("x-overflow", "reject-publish".into())];
     let topology = queue(&name, QueueKind::Classic, &limited);
     topology.apply(&connection).await.unwrap();
-    let publisher = Publisher::start(connection.clone(), options("", &name));
+    let publisher = Publisher::start(connection.clone(), patient(&name));
     let publishes: Vec<_> = (0..300)
         .map(|number| {
             let (publisher, name) = (publisher.clone(), name.clone());
@@ -86,6 +91,24 @@ async fn what_a_full_queue_refused_is_sent_again_until_there_is_room() {
     for publish in publishes {
         assert!(timeout(PATIENCE, publish).await.unwrap().unwrap().unwrap().routed);
     }
+}
+
+#[tokio::test]
+async fn a_queue_that_stays_full_is_given_up_after_some_tries_and_others_are_not_held_up() {
+    let (connection, name) = connect("publish").await;
+    let (full, open) = (format!("{name}.full"), format!("{name}.open"));
+    let limited: [(&str, Value); 2] = [("x-max-length", Value::Int(1)), ("x-overflow", "reject-publish".into())];
+    queue(&full, QueueKind::Classic, &limited).apply(&connection).await.unwrap();
+    queue(&open, QueueKind::Classic, &[]).apply(&connection).await.unwrap();
+    let publisher = Publisher::start(connection, Options { nacks: 3, ..options("", &name) });
+    publisher.publish(Address::queue(full.as_str()), message(0), true).await.unwrap();
+    let refused = publisher.publish(Address::queue(full.as_str()), message(1), true);
+    let taken = publisher.publish(Address::queue(open), message(2), true);
+    let (refused, taken) = timeout(PATIENCE, async { tokio::join!(refused, taken) }).await.unwrap();
+    assert!(taken.unwrap().routed);
+    let error = refused.unwrap_err();
+    assert!(matches!(&error, PublishError::Refused { reason } if reason.contains("full")), "{error}");
+    has(&full, 1, 0).await;
 }
 
 #[tokio::test]
