@@ -2,7 +2,7 @@
 
 use super::report::Plain;
 use super::settings::{Queue, Settings};
-use super::{BadUsage, FAILED, INTERRUPTED, print, requester, runtime, signals, values};
+use super::{BadUsage, FAILED, INTERRUPTED, print, requester, runtime, say, signals, values};
 use crate::amqp::{
     self, Address, ChannelPool, Comparison, Connection, QueueKind, QueueSpec, ReplyQueue, Routing, Topology,
 };
@@ -75,14 +75,20 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
 async fn cancel(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let connection = requester::connect(config).await?;
     let stream = stream(config, &connection).await?;
-    let mut replies =
-        ReplyQueue::open(&connection, HELD).await.context("the queue for the answers cannot be opened")?;
+    let mut replies = match ReplyQueue::open(&connection, HELD).await {
+        Ok(replies) => Some(replies),
+        // An account may be allowed to write and to make no queue.
+        Err(error) => {
+            say(format_args!("what workers know of it cannot be heard, for want of a queue: {error}"));
+            None
+        }
+    };
     let control = Control::Cancel {
         id: args.job_id.clone(),
         at_ms: Now::read().unix_ms,
         by: format!("cancel at {}", app::host()),
     };
-    let reply_to = Some(replies.name().to_owned());
+    let reply_to = replies.as_ref().map(|replies| replies.name().to_owned());
     let record = Envelope { reply_to, correlation_id: Some(args.job_id.clone()), ..control.encode() };
     let channels = ChannelPool::new(connection.clone());
     let published = channels.publish_routed(Address::queue(&stream), record, RECORD_WITHIN).await;
@@ -90,11 +96,14 @@ async fn cancel(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         Routing::Routed => {}
         Routing::Unroutable => bail!("there is no stream {stream:?} any more: it was deleted just now"),
     }
-    let (end, asked) = words(&mut replies, args.wait).await?;
+    let (end, answered) = match &mut replies {
+        Some(replies) => words(replies, args.wait).await?,
+        None => (End::Recorded, 0),
+    };
     connection.close().await;
     match args.json {
-        true => print(as_json(&args.job_id, &end, asked)),
-        false => print(in_words(&args.job_id, &end, asked)),
+        true => print(as_json(&args.job_id, &end, answered)),
+        false => print(in_words(&args.job_id, &end, answered)),
     }
     Ok(match end {
         End::Cancelled(_) | End::Recorded => ExitCode::SUCCESS,

@@ -349,3 +349,52 @@ impl Drop for Open {
         drop(entry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened() -> (Arc<Exchanges>, Open) {
+        let exchanges = Arc::new(Exchanges::new(10));
+        let exchange = Exchange {
+            device: "d".into(),
+            awaits_answer: true,
+            topics: Vec::new(),
+            ends_with_link: false,
+            permit: None,
+            subscriptions: Vec::new(),
+        };
+        let open = exchanges.open(1, exchange);
+        (exchanges, open)
+    }
+
+    #[test]
+    fn what_was_withdrawn_cannot_pass_and_what_has_passed_cannot_be_withdrawn() {
+        let (exchanges, mut open) = opened();
+        assert!(open.withdraw() && !exchanges.wants(1) && !exchanges.pass(1, Instant::now()));
+        let (exchanges, mut open) = opened();
+        assert!(exchanges.wants(1) && exchanges.pass(1, Instant::now()) && !open.withdraw());
+        assert!(exchanges.wants(1), "it goes on: nobody said that it was not sent");
+        exchanges.progress(1, Progress::Recalled);
+        assert!(open.withdraw(), "not a byte of it had left");
+        let (exchanges, mut open) = opened();
+        exchanges.progress(1, Progress::Done(Fate::NoSubscribers));
+        assert!(!open.withdraw(), "it has its end");
+    }
+
+    #[test]
+    fn of_two_at_the_same_instant_one_comes_first() {
+        for _ in 0..500 {
+            let (exchanges, mut open) = opened();
+            let start = Arc::new(std::sync::Barrier::new(2));
+            let (ready, passing) = (start.clone(), exchanges.clone());
+            let passed = std::thread::spawn(move || {
+                ready.wait();
+                passing.pass(1, Instant::now())
+            });
+            start.wait();
+            let withdrawn = open.withdraw();
+            assert_ne!(withdrawn, passed.join().unwrap());
+        }
+    }
+}

@@ -1,12 +1,14 @@
 //! Scripts, Makefile and container files: they parse, they do what they say, and the accounts in them can do no more than they should.
 
 use crate::harness::rabbitmq::OwnNode;
+use crate::harness::worker::run;
 use crate::harness::{mosquitto, source, unique};
 use async_rs::Runtime;
 use lapin::options::{
-    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS, SubscribeFilter};
 use saphyr_parser::Parser;
@@ -231,6 +233,16 @@ async fn the_accounts_of_rabbitmq_can_do_their_work_and_nothing_else() {
     assert!(!may_publish(&worker, "switchboard.jobs", "switchboard.commands").await);
     assert!(!may_consume(&worker, "switchboard.dead").await);
     assert!(!may_declare(&worker, "mine", false).await);
+    let mut stream = FieldTable::default();
+    stream.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
+    let control = async |channel: Channel| {
+        channel.queue_declare("switchboard.commands.control".into(), QueueDeclareOptions::durable(), stream).await?;
+        // Of a stream that is consumed without a prefetch the broker says so.
+        channel.basic_qos(1, BasicQosOptions::default()).await?;
+        let options = BasicConsumeOptions::default();
+        channel.basic_consume("switchboard.commands.control".into(), "".into(), options, FieldTable::default()).await
+    };
+    assert!(may(&worker, control).await, "what calls jobs off");
 
     let operator = log_in(&node, "switchboard-operator").await;
     let get = async |channel: Channel| {
@@ -239,4 +251,9 @@ async fn the_accounts_of_rabbitmq_can_do_their_work_and_nothing_else() {
     assert!(may(&operator, get).await, "the dead letters");
     assert!(may_publish(&operator, "", "switchboard.commands").await);
     assert!(!may_consume(&operator, "switchboard.commands").await);
+    let url = format!("amqp://switchboard-operator:replace-me@127.0.0.1:{}/%2f", node.node().port());
+    for command in [&["dead-letters", "list"][..], &["cancel", "x", "--wait", "1ms"]] {
+        let output = run(&[command, &["--amqp-url", &url]].concat(), SOON).await;
+        assert_eq!(output.status.code(), Some(0), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }

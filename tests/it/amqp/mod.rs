@@ -20,6 +20,7 @@ mod node;
 mod publishing;
 mod refusals;
 mod replies;
+mod settling;
 mod streams;
 mod topology;
 
