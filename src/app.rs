@@ -183,7 +183,9 @@ impl Parts {
             },
             false => None,
         };
-        let consume = |topology, queue, prefetch| Consumer::start(self.consuming.clone(), topology, queue, prefetch);
+        let consume = |topology, queue, prefetch| {
+            Consumer::start_exact(self.consuming.clone(), topology, queue, prefetch, publisher.clone())
+        };
         let jobs = consume(topology(config), config.amqp.queue.clone(), config.amqp.prefetch);
         let (health, mut state) = (self.health.clone(), jobs.0.state());
         tokio::spawn(async move {

@@ -6,7 +6,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::pump::Pump;
-use super::{Connection, Delivery, Topology};
+use super::{Connection, Delivery, Publisher, Topology};
 
 /// What a consumer is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +53,35 @@ impl Consumer {
         queue: String,
         prefetch: u16,
     ) -> (Self, mpsc::Receiver<Delivery>) {
+        Self::begin(connection, topology, queue, prefetch, None)
+    }
+
+    /// The same, ended exactly: nothing that the broker gave out is lost on a pause or a stop. What comes meanwhile is held
+    /// back with the help of some small messages in the queue, published by `fillers` and taken out again.
+    pub fn start_exact(
+        connection: Connection,
+        topology: Topology,
+        queue: String,
+        prefetch: u16,
+        fillers: Publisher,
+    ) -> (Self, mpsc::Receiver<Delivery>) {
+        Self::begin(connection, topology, queue, prefetch, Some(fillers))
+    }
+
+    fn begin(
+        connection: Connection,
+        topology: Topology,
+        queue: String,
+        prefetch: u16,
+        fillers: Option<Publisher>,
+    ) -> (Self, mpsc::Receiver<Delivery>) {
         let prefetch = prefetch.max(1);
         let (out, deliveries) = mpsc::channel(prefetch.into());
         let (wish, wished) = watch::channel(Wish::Run);
         let (stated, state) = watch::channel(ConsumerState::Waiting { reason: "connecting".to_owned() });
         let tasks = TaskTracker::new();
-        let pump = Pump::new(connection, topology, Arc::from(queue), prefetch, out, wished, stated, tasks.clone());
+        let pump =
+            Pump::new(connection, topology, Arc::from(queue), prefetch, fillers, out, wished, stated, tasks.clone());
         tasks.spawn(pump.run());
         tasks.close();
         (Self { wish, state, tasks }, deliveries)

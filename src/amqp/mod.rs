@@ -32,6 +32,7 @@ mod reader;
 mod replies;
 mod runtime;
 mod screen;
+mod standin;
 mod stream;
 mod tls;
 mod topology;

@@ -10,15 +10,16 @@ use lapin::types::FieldTable;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::acks::settle_all;
 use super::connection::{Link, backoff};
 use super::consumer::{ConsumerState, Wish};
 use super::delivery::{Lane, Receipt};
 use super::mend::HEADERS_DROPPED;
+use super::standin::{self, StandIn};
 use super::topology::Report;
-use super::{Connection, Delivery, Error, Topology, properties};
+use super::{Connection, Delivery, Error, Publisher, Topology, properties};
 use crate::deadline::Now;
 use crate::envelope::Value;
 
@@ -33,6 +34,7 @@ pub(super) struct Pump {
     topology: Topology,
     queue: Arc<str>,
     prefetch: u16,
+    fillers: Option<Publisher>,
     out: mpsc::Sender<Delivery>,
     wish: watch::Receiver<Wish>,
     state: watch::Sender<ConsumerState>,
@@ -58,9 +60,9 @@ enum Next {
 }
 
 /// One channel: what is consumed on it is settled on it, and on no other.
-struct Session {
-    link: Link,
-    channel: lapin::Channel,
+pub(super) struct Session {
+    pub(super) link: Link,
+    pub(super) channel: lapin::Channel,
     lane: Arc<Lane>,
 }
 
@@ -71,12 +73,25 @@ impl Pump {
         topology: Topology,
         queue: Arc<str>,
         prefetch: u16,
+        fillers: Option<Publisher>,
         out: mpsc::Sender<Delivery>,
         wish: watch::Receiver<Wish>,
         state: watch::Sender<ConsumerState>,
         tasks: TaskTracker,
     ) -> Self {
-        Self { connection, topology, queue, prefetch, out, wish, state, tasks, backlog: VecDeque::new(), report: None }
+        Self {
+            connection,
+            topology,
+            queue,
+            prefetch,
+            fillers,
+            out,
+            wish,
+            state,
+            tasks,
+            backlog: VecDeque::new(),
+            report: None,
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -158,12 +173,17 @@ impl Pump {
             report.log();
             self.report = Some(report);
         }
-        let options = connection.options();
+        self.channel(link, self.prefetch).await
+    }
+
+    /// A channel on which the broker lets us hold so much.
+    async fn channel(&self, link: Link, prefetch: u16) -> Result<Session, Error> {
+        let options = self.connection.options();
         let channel = link.channel(options.connect_timeout).await?;
         // global=false: a quorum queue closes the whole connection on the other.
-        let qos = channel.basic_qos(self.prefetch, BasicQosOptions { global: false });
+        let qos = channel.basic_qos(prefetch, BasicQosOptions { global: false });
         link.answer("basic.qos", options.connect_timeout, qos).await?;
-        let (lane, settlements) = Lane::new(link.pulse.clone(), 2 * usize::from(self.prefetch));
+        let (lane, settlements) = Lane::new(link.pulse.clone(), 2 * usize::from(prefetch));
         let life = lane.life.clone();
         self.tasks.spawn(settle_all(channel.clone(), life, settlements, options.batch, options.close_timeout));
         Ok(Session { link, channel, lane })
@@ -203,20 +223,19 @@ impl Pump {
                 }
             }
         }
-        // What the broker gives out for an ack that overtakes the cancel never arrives, and comes back as delivered before.
-        // So it first gives all that it may while nothing is settled, then is told to stop, and then hears of acks again.
+        // Freed by an ack, a place in the window would be taken by what no longer arrives.
         let _held = session.lane.life.hold_settlements();
-        loop {
-            let arrived = tokio::select! {
-                () = session.lane.life.ended() => return lost("the channel is gone"),
-                arrived = timeout(QUIET, stream.next()) => arrived,
-            };
-            match arrived {
-                Err(_) => break,
-                Ok(Some(Ok(delivery))) => self.take(session, delivery),
-                Ok(Some(Err(error))) => return lost(&error.to_string()),
-                Ok(None) => return lost("the broker cancelled the consumer"),
+        let stand_in = match self.stand_in(session).await {
+            Ok(stand_in) => stand_in,
+            Err(error) => {
+                debug!(%error, "no stand-in: the consumer is cancelled when nothing has come for a while");
+                None
             }
+        };
+        if stand_in.is_none()
+            && let Err(reason) = self.fall_quiet(session, &mut stream).await
+        {
+            return lost(&reason);
         }
         // What the broker sent before it read the cancel is ours, and comes before the stream's end.
         let cancel = session.channel.basic_cancel(stream.tag(), BasicCancelOptions::default());
@@ -229,8 +248,45 @@ impl Pump {
                 Err(error) => return lost(&error.to_string()),
             }
         }
+        if let Some(stand_in) = stand_in {
+            match stand_in.end().await {
+                Ok((session, held)) => {
+                    let _held = session.lane.life.hold_settlements();
+                    held.into_iter().for_each(|delivery| self.take(&session, delivery));
+                }
+                // Its channel is gone with it: what it held comes back as delivered before.
+                Err(error) => warn!(%error, queue = %self.queue, "a stand-in did not end in order"),
+            }
+        }
         info!(queue = %self.queue, "not consuming any more");
         Next::Paused
+    }
+
+    /// Has another consumer take what comes from now on, and takes what is under way to this one.
+    async fn stand_in(&mut self, session: &Session) -> Result<Option<StandIn>, Error> {
+        let Some(fillers) = self.fillers.clone() else { return Ok(None) };
+        let channel = self.channel(session.link.clone(), standin::WINDOW).await?;
+        let stand_in = StandIn::open(channel, &self.queue, fillers).await?;
+        if let Some(delivery) = stand_in.fence(session).await? {
+            self.take(session, delivery);
+        }
+        Ok(Some(stand_in))
+    }
+
+    /// Takes what comes until nothing does for a while.
+    async fn fall_quiet(&mut self, session: &Session, stream: &mut lapin::Consumer) -> Result<(), String> {
+        loop {
+            let arrived = tokio::select! {
+                () = session.lane.life.ended() => return Err("the channel is gone".to_owned()),
+                arrived = timeout(QUIET, stream.next()) => arrived,
+            };
+            match arrived {
+                Err(_) => return Ok(()),
+                Ok(Some(Ok(delivery))) => self.take(session, delivery),
+                Ok(Some(Err(error))) => return Err(error.to_string()),
+                Ok(None) => return Err("the broker cancelled the consumer".to_owned()),
+            }
+        }
     }
 
     /// Between cancel and the next consume, on the same channel, so that what is held can still be settled.
@@ -272,6 +328,9 @@ impl Pump {
         let mut envelope = properties::envelope(&delivery.properties, delivery.data);
         if let Some(Value::Int(bytes)) = envelope.headers.get(HEADERS_DROPPED) {
             warn!(queue = %self.queue, bytes, "a message came with headers too large for a frame; they are left out");
+        }
+        if standin::is_filler(&envelope) {
+            return Receipt::new(session.lane.clone(), delivery.delivery_tag).ack();
         }
         // Taken out: a copy of the message would carry it into a queue that counts from nothing. On a message that was never
         // given out before, it is a producer's word.

@@ -20,6 +20,8 @@ pub struct Claim {
     by: Nonce,
     sent: AtomicBool,
     ended: bool,
+    /// Whether it was written; one in name only has nothing to say but an answer.
+    written: bool,
 }
 
 impl fmt::Debug for Claim {
@@ -31,7 +33,12 @@ impl fmt::Debug for Claim {
 impl Claim {
     /// Also one that is not won yet: until it is, nobody sends.
     pub(super) fn new(shared: Arc<Shared>, subject: Subject, by: Nonce) -> Self {
-        Self { shared, subject, by, sent: AtomicBool::new(false), ended: false }
+        Self { shared, subject, by, sent: AtomicBool::new(false), ended: false, written: true }
+    }
+
+    /// One in name only, of a command that is sent all the same.
+    pub(super) fn in_name(shared: Arc<Shared>, subject: Subject, by: Nonce) -> Self {
+        Self { shared, subject, by, sent: AtomicBool::new(true), ended: false, written: false }
     }
 
     /// It was not won and never will be: there is nothing to release.
@@ -50,12 +57,17 @@ impl Claim {
     /// `reached` is false if the command surely never reached its device.
     pub async fn finish(mut self, reached: bool, status: Status, reply: Option<&Envelope>) -> bool {
         self.ended = true;
+        // What a command that nobody claimed did not do says nothing about others of its id.
+        if !self.written && !reached {
+            return true;
+        }
         let reply = reply.and_then(|reply| Said::of(reply, self.shared.options.max_reply));
         let record = Record::Result { subject: self.subject.clone(), by: self.by, reached, status, reply };
-        let written = timeout(self.shared.options.wait, self.shared.write_later(record)).await;
+        let written = timeout(self.shared.options.wait, self.shared.end(record)).await;
         let confirmed = matches!(written, Ok(Ok(true)));
         if !confirmed {
-            tracing::warn!(job_id = &*self.subject.id, "an outcome is not confirmed in the claim log");
+            // Not louder: while the log is away this is so for every job, and the worker says that it is not ready.
+            tracing::debug!(job_id = &*self.subject.id, "an outcome is not confirmed in the claim log");
         }
         confirmed
     }
@@ -67,8 +79,11 @@ impl Claim {
 
     fn end(&mut self) {
         self.ended = true;
+        if !self.written {
+            return;
+        }
         self.shared.table().give_up(self.by);
-        self.shared.release(self.subject.clone(), self.by);
+        self.shared.end(Record::Release { subject: self.subject.clone(), by: self.by });
     }
 }
 

@@ -161,7 +161,7 @@ impl Ledger {
             return Event::Nothing;
         }
         match &entry.state {
-            State::Claimed { by: holder, .. } if *holder == by => return Event::Nothing,
+            State::Claimed { by: owner, .. } | State::Done { by: owner, .. } if *owner == by => return Event::Nothing,
             State::Free => {}
             // A "no" may be tried again by whoever sends the command anew; a repeated delivery is the same submission.
             State::Done { reached: false, .. } if fresh => {}
@@ -171,6 +171,9 @@ impl Ledger {
             }
         }
         let before = std::mem::replace(&mut entry.state, State::Claimed { by, until });
+        if let State::Done { by: earlier, .. } = &before {
+            entry.spend(*earlier);
+        }
         if std::mem::replace(&mut entry.stamp, now) != now {
             self.order.push_back((now, key));
         }
@@ -187,12 +190,12 @@ impl Ledger {
             // A device's answer is true whoever brings it; a "no" speaks of its own claim alone.
             State::Claimed { .. } | State::Done { reached: false, .. } => reached,
             State::Done { reached: true, .. } => false,
-            State::Free => reached || !entry.spent.contains(&by),
+            // Its claim may be older than what was read, but only where nothing at all is known of it.
+            State::Free => reached || entry.spent.is_empty(),
         };
         if !counts {
             return Event::Nothing;
         }
-        entry.spend(by);
         let before = std::mem::replace(&mut entry.state, done);
         self.give_up(&before);
         if let Some(size) = size {

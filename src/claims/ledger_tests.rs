@@ -136,41 +136,38 @@ fn what_is_forgotten_moves_the_horizon() {
     assert_eq!(ledger.horizon(hour), Some(hour + RESENT));
 }
 
-/// One of a few writers does something about one of a few commands.
-fn any_record() -> impl Strategy<Value = Record> {
-    let ids = prop_oneof![Just("a"), Just("b")];
-    (ids, 0..6u128, any::<bool>(), 0..4).prop_map(|(id, by, flag, kind)| match kind {
-        0 | 1 => claim(id, by, flag),
-        2 => release(id, by),
-        _ => result(id, by, flag, "reply"),
-    })
-}
-
-/// What a well-behaved owner writes: a claim, then at most one end, which stays the same however often it is sent.
-fn is_well_behaved(records: &[Record]) -> bool {
-    let mut ends: BTreeMap<(String, u128), String> = BTreeMap::new();
-    let mut claims: BTreeMap<(String, u128), bool> = BTreeMap::new();
-    records.iter().all(|record| match record {
-        Record::Claim { subject, by, fresh, .. } => {
-            *claims.entry((subject.id.to_string(), by.0)).or_insert(*fresh) == *fresh
-        }
-        Record::Release { subject, by } | Record::Result { subject, by, .. } => {
-            let said = format!("{record:?}");
-            *ends.entry((subject.id.to_string(), by.0)).or_insert_with(|| said.clone()) == said
-        }
-        Record::Mark { .. } => true,
+/// What writers do, one step after another: each claims first and ends once, in its own way. Some send without a claim, and
+/// then only an answer is worth a record.
+fn any_run(steps: std::ops::Range<usize>) -> impl Strategy<Value = Vec<Record>> {
+    let step = (prop_oneof![Just("a"), Just("b")], 0..10u128);
+    prop::collection::vec(step, steps).prop_map(|steps| {
+        let mut done: BTreeMap<(&str, u128), usize> = BTreeMap::new();
+        let next = |(id, by): (&'static str, u128)| {
+            let step = done.entry((id, by)).or_default();
+            *step += 1;
+            match (*step, by) {
+                (1, 8..) => Some(result(id, by, true, "reply")),
+                (1, _) => Some(claim(id, by, by % 2 == 0)),
+                (2, 0 | 1) => Some(release(id, by)),
+                (2, 2 | 3) => Some(result(id, by, false, "reply")),
+                (2, 4 | 5) => Some(result(id, by, true, "reply")),
+                // The others die, or have ended already.
+                _ => None,
+            }
+        };
+        steps.into_iter().filter_map(next).collect()
     })
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, max_global_rejects: 200_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     /// Read at another pace, or by one that begins again, the log says the same; and whoever wins after another does so
     /// only because that one released it, or surely did not reach the device.
     #[test]
     fn every_reader_sees_the_same_owners_and_never_two_at_a_time(
-        records in prop::collection::vec(any_record(), 1..14).prop_filter("well-behaved", |r| is_well_behaved(r)),
-        restart in 0..14usize,
+        records in any_run(1..24),
+        restart in 0..20usize,
     ) {
         let (mut one, mut other) = (ledger(), ledger());
         let mut owners: BTreeMap<String, u128> = BTreeMap::new();
@@ -206,8 +203,8 @@ proptest! {
     /// Copies that come later, in any place, change nothing.
     #[test]
     fn a_record_that_is_sent_again_changes_nothing(
-        records in prop::collection::vec(any_record(), 1..10).prop_filter("well-behaved", |r| is_well_behaved(r)),
-        copies in prop::collection::vec((0..10usize, 0..10usize), 0..6),
+        records in any_run(1..20),
+        copies in prop::collection::vec((0..20usize, 0..20usize), 0..8),
     ) {
         let mut with_copies: Vec<(Record, bool)> = Vec::new();
         for (index, record) in records.iter().enumerate() {

@@ -11,6 +11,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -118,17 +119,17 @@ pub(super) struct Shared {
     pub(super) state: watch::Sender<LogState>,
     /// Results and releases being written.
     tasks: TaskTracker,
-    releases: Arc<Semaphore>,
+    ends: Arc<Semaphore>,
 }
 
 /// Unread records held in memory.
 const PREFETCH: u16 = 500;
 /// The pauses between two tries to write to a log that is not there, doubling from the first to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// Releases being written at a time. Beyond that a claim stands until its time is over.
-const RELEASES: usize = 4096;
-/// How long a release may take.
-const RELEASE_WITHIN: Duration = Duration::from_secs(30);
+/// Results and releases being written at a time. Beyond that a claim stands until its time is over.
+const ENDS: usize = 8192;
+/// How long each of them is tried.
+const END_WITHIN: Duration = Duration::from_secs(300);
 
 impl Log {
     /// Starts reading on one connection, and writes through a publisher on another. Needs a Tokio runtime.
@@ -150,7 +151,7 @@ impl Log {
             table: Mutex::new(Table::new(limits)),
             state: watch::Sender::new(LogState::CatchingUp { reason: "connecting".to_owned() }),
             tasks: TaskTracker::new(),
-            releases: Arc::new(Semaphore::new(RELEASES)),
+            ends: Arc::new(Semaphore::new(ENDS)),
         });
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(reading::run(shared.clone(), stream, records)));
@@ -237,9 +238,7 @@ impl Log {
 
     /// A claim in name only: to write down what comes of a command that is sent without one, because it may run twice.
     pub fn without_claim(&self, subject: &Subject) -> Claim {
-        let claim = Claim::new(self.shared.clone(), subject.clone(), Nonce::random());
-        claim.sent();
-        claim
+        Claim::in_name(self.shared.clone(), subject.clone(), Nonce::random())
     }
 
     /// Waits for the end of somebody else's claim, until then at most, and returns where the command stands. Cancel safe.
@@ -297,25 +296,12 @@ impl Shared {
         }
     }
 
-    /// Writes in the background, so that nobody has to wait who cannot.
-    pub(super) fn write_later(self: &Arc<Self>, record: Record) -> tokio::task::JoinHandle<bool> {
-        let shared = self.clone();
-        self.tasks.spawn(async move { matches!(timeout(RELEASE_WITHIN, shared.write(&record)).await, Ok(Ok(()))) })
-    }
-
-    /// Tells everybody that a claim will not be used.
-    pub(super) fn release(self: &Arc<Self>, subject: Subject, by: Nonce) {
-        let Ok(permit) = self.releases.clone().try_acquire_owned() else {
-            tracing::warn!("a claim is not released: too many are being; it stands until its time is over");
-            return;
-        };
-        let shared = self.clone();
+    /// Writes the end of a claim in the background: whoever has ended it may be gone by then. True once it is confirmed.
+    pub(super) fn end(self: &Arc<Self>, record: Record) -> JoinHandle<bool> {
+        let (shared, permit) = (self.clone(), self.ends.clone().try_acquire_owned());
         self.tasks.spawn(async move {
-            let _permit = permit;
-            let record = Record::Release { subject, by };
-            if timeout(RELEASE_WITHIN, shared.write(&record)).await.is_err() {
-                tracing::warn!("a claim could not be released; it stands until its time is over");
-            }
-        });
+            let Ok(_permit) = permit else { return false };
+            matches!(timeout(END_WITHIN, shared.write(&record)).await, Ok(Ok(())))
+        })
     }
 }

@@ -47,7 +47,9 @@ async fn follow(
         };
         let next = shared.table().read(record, Now::read().unix_ms);
         match (next, subject) {
-            (Next::Release(by), Some(subject)) => shared.release(subject, by),
+            (Next::Release(by), Some(subject)) => {
+                shared.end(Record::Release { subject, by });
+            }
             (Next::Marked(by), _) => marked.send_modify(|(mark, _)| *mark = Some(by)),
             _ => {}
         }

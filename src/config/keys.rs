@@ -199,7 +199,7 @@ pub(super) const KEYS: &[Key] = &[
         "worker.claim_ids",
         Kind::Count { min: 1_000, max: 100_000_000 },
         "500000",
-        "How many commands each worker remembers of the log; 500000 take about 100 MB when all of them are used.",
+        "How many commands each worker remembers of the log; 500000 take about 150 MB when all of them are used.",
     ),
     key(
         "worker.claim_log_bytes",

@@ -12,10 +12,13 @@ use crate::outcome::{Executed, Failure, Outcome, Status};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// How long a command that may run twice waits for its claim.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is looked whether a delivery is still ours, while its command waits for the log.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How long a "not sent" may take to be proved.
 const PROVE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -43,6 +46,8 @@ enum Denial {
     Log(Decision),
     /// The log says nothing.
     Unavailable,
+    /// The delivery is no longer ours.
+    Lost,
 }
 
 /// What came of a command.
@@ -125,6 +130,13 @@ impl Claimant {
         decide(standing, Asking { guarantee, redelivered, covered, now: Now::read().unix_ms })
     }
 
+    /// Completes when the delivery is no longer ours: then whoever has it now decides.
+    async fn lost(&self) {
+        while self.hold.is_current() {
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// What the log says already that no waiting would change for the better.
     fn known(&self) -> Option<Denial> {
         match self.decide(&self.log.standing(&self.subject)) {
@@ -169,6 +181,7 @@ impl Claimant {
     async fn told(&self, denial: Denial, stop: &CancellationToken) -> Ran {
         let decision = match denial {
             Denial::Log(decision) => decision,
+            Denial::Lost => return Ran::NotStarted(NotStarted::Revoked),
             Denial::Unavailable if self.redelivered => {
                 let why = "it was delivered before, and the claim log could not be asked how far it came";
                 return Ran::Outcome(perhaps_run(why), None);
@@ -187,6 +200,7 @@ impl Claimant {
                 tokio::select! {
                     biased;
                     _ = self.log.outcome_of(&self.subject, until) => Ran::Again,
+                    () = self.lost() => Ran::NotStarted(NotStarted::Revoked),
                     () = stop.cancelled() => Ran::NotStarted(NotStarted::Closed),
                 }
             }
@@ -209,7 +223,11 @@ impl Claimant {
             true => {
                 let bounds = Bounds { not_after: Instant::now() + PROVE_WITHIN, answer_within: Duration::ZERO };
                 match self.claim(bounds).await {
-                    Ok(claim) => return Ran::Outcome(no, Some(claim)),
+                    Ok(claim) if self.log.covers(self.made_at) => return Ran::Outcome(no, Some(claim)),
+                    Ok(claim) => {
+                        claim.release();
+                        return self.told(Denial::Log(Decision::Uncovered), stop).await;
+                    }
                     Err(Denial::Log(Decision::RunAnyway)) => return Ran::Outcome(perhaps_run(LATE), None),
                     Err(denial) => return self.told(denial, stop).await,
                 }
@@ -247,7 +265,11 @@ impl Permit for Claimant {
 
     fn obtain(&self, bounds: Bounds) -> Option<Pin<Box<dyn Future<Output = bool> + Send + '_>>> {
         Some(Box::pin(async move {
-            let claimed = self.claim(bounds).await;
+            let claimed = tokio::select! {
+                biased;
+                claimed = self.claim(bounds) => claimed,
+                () = self.lost() => Err(Denial::Lost),
+            };
             let mut state = self.state();
             match claimed {
                 Ok(claim) => state.claim = Some(claim),

@@ -228,6 +228,32 @@ async fn without_its_log_a_worker_is_not_ready_and_sends_only_what_may_run_twice
 }
 
 #[tokio::test]
+async fn what_waits_for_the_log_lets_go_when_its_delivery_is_lost_and_runs_when_it_comes_again() {
+    let (scene, proxy) = crate::worker_cuts::behind_amqp_proxy().await;
+    let scene = scene.set("WORKER__CLAIMS", "true");
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(500)));
+    let mut worker = scene.worker().await;
+    let long = json!({"timeout_ms": 290_000});
+    let jobs: Vec<_> = (0..3).map(|n| job_with(&format!("j{n}"), "d", long.clone())).collect();
+    send(&scene, jobs.clone()).await;
+    scene.fleet.wait_for(1, SOON).await;
+    proxy.refuse(true).await;
+    proxy.cut();
+    eventually("nothing holds the device any more", SOON, async || {
+        worker.metric("switchboard_device_requests_in_flight", &[]).await == 0.0
+    })
+    .await;
+    proxy.refuse(false).await;
+    worker.wait_ready(SOON).await;
+    for job in &jobs {
+        assert_eq!(said(&scene.result(job["id"].as_str().unwrap()).await), ("succeeded", "yes"));
+    }
+    scene.wait_idle(&worker).await;
+    assert_eq!(scene.fleet.executed().len(), 3);
+    scene.check(&jobs);
+}
+
+#[tokio::test]
 async fn a_bulk_goes_on_where_its_killed_worker_was() {
     let scene = scene(Dialect::Default).await;
     scene.fleet.behave(Behaviour::Slow(Duration::from_millis(300)));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// A scene whose worker reaches RabbitMQ through a proxy; everybody else does not.
-async fn behind_amqp_proxy() -> (Scene, Proxy) {
+pub(crate) async fn behind_amqp_proxy() -> (Scene, Proxy) {
     let node = rabbitmq::shared().await;
     let proxy = Proxy::to(node.port()).await;
     let mut scene = Scene::start(Dialect::Default).await;

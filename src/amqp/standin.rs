@@ -1,0 +1,113 @@
+//! Ending a consumer exactly: another takes what comes while it is cancelled, and is full when it is cancelled itself.
+//!
+//! What RabbitMQ gives to a consumer whose cancel is on its way never arrives, and comes back as delivered before. Only a
+//! consumer that holds as much as it may is surely given nothing. The window of the first one may be large, and nothing may
+//! come for a while; so a stand-in with a small window and a higher priority takes all that comes. Then nothing is under way
+//! to the first one. The stand-in is filled up, with fillers where no jobs come, before it goes as well.
+
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::time::timeout;
+
+use super::publisher::{Address, Publisher};
+use super::pump::Session;
+use super::{Error, properties};
+use crate::envelope::{Envelope, Headers, Value};
+
+/// What it may hold: more than can come while the first one is cancelled, and little to be filled.
+pub(super) const WINDOW: u16 = 32;
+/// How long everything may take; beyond that consumers are cancelled as they are.
+const WITHIN: Duration = Duration::from_secs(2);
+/// How long a filler may take to come. Another stand-in on the same queue may have got it.
+const COMES_WITHIN: Duration = Duration::from_millis(100);
+/// The header that makes a message a filler; whoever gets one acks it and looks no further.
+const FILLER: &str = "x-switchboard-filler";
+
+/// Whether a message is there only to fill a window.
+pub(super) fn is_filler(envelope: &Envelope) -> bool {
+    envelope.headers.get(FILLER).is_some()
+}
+
+/// A consumer in another one's place.
+pub(super) struct StandIn {
+    session: Session,
+    stream: lapin::Consumer,
+    queue: ShortString,
+    publisher: Publisher,
+    deadline: Instant,
+    held: Vec<Delivery>,
+    /// Fillers that were published and did not come yet.
+    missing: usize,
+}
+
+impl StandIn {
+    /// Takes the place of the consumers of a queue, on a channel of its own with a window of [`WINDOW`].
+    pub(super) async fn open(session: Session, queue: &str, publisher: Publisher) -> Result<Self, Error> {
+        let queue = properties::short("queue", queue.to_owned()).map_err(|error| Error::Channel(error.to_string()))?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-priority".into(), AMQPValue::LongInt(1));
+        let consuming =
+            session.channel.basic_consume(queue.clone(), "".into(), BasicConsumeOptions::default(), arguments);
+        let stream = session.link.answer("basic.consume", WITHIN, consuming).await?;
+        let deadline = Instant::now() + WITHIN;
+        Ok(Self { session, stream, queue, publisher, deadline, held: Vec::new(), missing: 0 })
+    }
+
+    /// Waits until the queue has done everything that the first consumer's channel asked of it, and the channel has written
+    /// what came of it: a get is answered after that. What it gets, if the queue had something left, is the channel's.
+    pub(super) async fn fence(&self, first: &Session) -> Result<Option<Delivery>, Error> {
+        let get = first.channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
+        Ok(first.link.answer("basic.get", WITHIN, get).await?.map(|message| message.delivery))
+    }
+
+    /// Fills the window and ends; returns the channel and what it was given.
+    pub(super) async fn end(mut self) -> Result<(Session, Vec<Delivery>), Error> {
+        let publisher = self.publisher.clone();
+        while self.held.len() < usize::from(WINDOW) && Instant::now() < self.deadline {
+            let filler = publisher.publish(Address::queue(self.queue.as_str()), filler(), true);
+            // Without confirms, as under an alarm, it ends as it is.
+            if !matches!(timeout(WITHIN, filler).await, Ok(Ok(_))) {
+                break;
+            }
+            self.missing += 1;
+            while let Ok(Some(arrived)) = timeout(COMES_WITHIN, self.stream.next()).await {
+                if self.hold(arrived?) {
+                    break;
+                }
+            }
+        }
+        let cancel = self.session.channel.basic_cancel(self.stream.tag(), BasicCancelOptions::default());
+        self.session.link.answer("basic.cancel", WITHIN, cancel).await?;
+        while let Some(arrived) = self.stream.next().await {
+            self.hold(arrived?);
+        }
+        // A job took the last place: its filler would lie in the queue until somebody else takes it.
+        while self.missing > 0 {
+            let get = self.session.channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
+            let Some(found) = self.session.link.answer("basic.get", WITHIN, get).await? else { break };
+            self.hold(found.delivery);
+            if self.held.len() >= 2 * usize::from(WINDOW) {
+                break;
+            }
+        }
+        Ok((self.session, self.held))
+    }
+
+    /// Keeps what came; whether it is a filler.
+    fn hold(&mut self, delivery: Delivery) -> bool {
+        let is_filler =
+            delivery.properties.headers().as_ref().is_some_and(|headers| headers.inner().contains_key(FILLER));
+        self.missing -= usize::from(is_filler && self.missing > 0);
+        self.held.push(delivery);
+        is_filler
+    }
+}
+
+fn filler() -> Envelope {
+    let headers = Headers(vec![(FILLER.to_owned(), Value::Bool(true))]);
+    Envelope { headers, message_id: Some(FILLER.to_owned()), ..Envelope::default() }
+}
