@@ -24,14 +24,6 @@ const MQTT: &str = "mqtt";
 const AMQP: &str = "amqp";
 const JOBS: &str = "jobs";
 
-/// How long the MQTT connection may be away before jobs are left to other replicas.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The longest that a job with a later start is held in a worker.
-const HOLD: Duration = Duration::from_secs(30);
-/// The longest that a delivery of a bulk stays unacknowledged.
-const BULK_HOLD: Duration = Duration::from_secs(600);
-/// Devices in one job.
-pub const MAX_DEVICES: usize = 100_000;
 /// After the hard stop: what is left to say is said within this.
 const LAST: Duration = Duration::from_secs(5);
 /// The profile of jobs that name none.
@@ -200,7 +192,7 @@ impl Parts {
             self.shutdown.clone(),
         );
         let sources = worker.run().await;
-        if timeout(PATIENCE, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
+        if timeout(config.worker.patience, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
             self.agent.close().await;
         }
@@ -248,6 +240,7 @@ pub fn mqtt_options(section: &MqttSection) -> anyhow::Result<mqtt::Options> {
     options.username.clone_from(&section.username);
     options.password = section.password.as_ref().map(|secret| mqtt::Password::new(secret.expose()));
     (options.keep_alive, options.session_expiry) = (section.keep_alive, section.session_expiry);
+    (options.max_inflight, options.max_incoming) = (section.max_inflight, section.max_answer_bytes);
     let tls = &section.tls;
     options.tls = mqtt::TlsFiles {
         ca_file: tls.ca_file.clone(),
@@ -268,6 +261,7 @@ pub fn amqp_options(config: &Config) -> amqp::Options {
             key_file: tls.key_file.clone(),
         },
         connection_name: format!("switchboard {}", host()),
+        confirm_timeout: config.amqp.confirm_timeout,
         ..amqp::Options::default()
     }
 }
@@ -285,7 +279,8 @@ pub fn commander_options(config: &Config) -> commander::Options {
         max_timeout: worker.max_timeout,
         default_guarantee: worker.default_guarantee,
         late_grace: worker.late_grace,
-        ..commander::Options::default()
+        max_late: worker.late_ids,
+        max_troubled: worker.breaker_devices,
     }
 }
 
@@ -314,17 +309,24 @@ fn quarantine(config: &Config) -> QueueSpec {
 }
 
 fn worker_options(config: &Config) -> worker::Options {
+    let section = &config.worker;
     worker::Options {
         name: format!("switchboard-{}-{:08x}", host(), rand::random::<u32>()).into(),
-        concurrency: config.worker.concurrency,
+        concurrency: section.concurrency,
         dead_letter_queue: config.amqp.dead_letter_queue.as_str().into(),
-        limits: native::Limits { max_payload_bytes: config.worker.max_payload_bytes, max_devices: MAX_DEVICES },
-        recent: worker::RecentLimits::default(),
-        patience: PATIENCE,
-        hold: HOLD,
-        late_queue: config.worker.concurrency,
-        bulk_concurrency: config.worker.concurrency,
-        bulk_hold: BULK_HOLD,
+        limits: native::Limits { max_payload_bytes: section.max_payload_bytes, max_devices: section.max_devices },
+        recent: worker::RecentLimits {
+            ids: section.recent_ids,
+            bytes: section.recent_reply_bytes,
+            keep: section.recent_for,
+        },
+        patience: section.patience,
+        hold: section.hold,
+        confirm_timeout: config.amqp.confirm_timeout,
+        late_queue: section.concurrency,
+        bulk_concurrency: section.bulk_concurrency,
+        bulk_devices: section.bulk_devices,
+        bulk_hold: section.bulk_hold,
     }
 }
 

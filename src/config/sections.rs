@@ -33,6 +33,7 @@ pub struct AmqpSection {
     pub queue_type: QueueType,
     pub declare: bool,
     pub prefetch: u16,
+    pub confirm_timeout: Duration,
     pub bulk_queue: String,
     pub dead_letter_queue: String,
     pub tls: TlsSection,
@@ -61,6 +62,8 @@ pub struct MqttSection {
     pub password_file: Option<PathBuf>,
     pub keep_alive: Duration,
     pub session_expiry: Duration,
+    pub max_inflight: usize,
+    pub max_answer_bytes: usize,
     pub tls: TlsSection,
 }
 
@@ -73,6 +76,7 @@ pub struct WorkerSection {
     pub per_device_queue: usize,
     pub breaker_failures: u32,
     pub breaker_pause: Duration,
+    pub breaker_devices: usize,
     pub presence: bool,
     pub default_timeout: Duration,
     pub max_timeout: Duration,
@@ -81,6 +85,16 @@ pub struct WorkerSection {
     pub grace: Duration,
     pub max_payload_bytes: usize,
     pub late_grace: Duration,
+    pub late_ids: usize,
+    pub recent_ids: usize,
+    pub recent_reply_bytes: usize,
+    pub recent_for: Duration,
+    pub patience: Duration,
+    pub hold: Duration,
+    pub max_devices: usize,
+    pub bulk_devices: usize,
+    pub bulk_concurrency: usize,
+    pub bulk_hold: Duration,
 }
 
 /// `[http]`
@@ -178,6 +192,7 @@ impl Config {
                 queue_type: queue_type(v, "amqp.queue_type"),
                 declare: set(flag, v, "amqp.declare"),
                 prefetch: prefetch(v),
+                confirm_timeout: set(time, v, "amqp.confirm_timeout"),
                 bulk_queue: set(text, v, "amqp.bulk_queue"),
                 dead_letter_queue: set(text, v, "amqp.dead_letter_queue"),
                 tls: TlsSection::build(v, ["amqp.tls.ca_file", "amqp.tls.cert_file", "amqp.tls.key_file"]),
@@ -231,6 +246,8 @@ impl MqttSection {
             password_file: file(v, "mqtt.password_file"),
             keep_alive: set(time, v, "mqtt.keep_alive"),
             session_expiry: set(time, v, "mqtt.session_expiry"),
+            max_inflight: size(v, "mqtt.max_inflight"),
+            max_answer_bytes: size(v, "mqtt.max_answer_bytes"),
             tls: TlsSection::build(v, ["mqtt.tls.ca_file", "mqtt.tls.cert_file", "mqtt.tls.key_file"]),
             url,
         }
@@ -245,6 +262,7 @@ impl WorkerSection {
             per_device_queue: size(v, "worker.per_device_queue"),
             breaker_failures: u32::try_from(set(count, v, "worker.breaker_failures")).unwrap_or(u32::MAX),
             breaker_pause: set(time, v, "worker.breaker_pause"),
+            breaker_devices: size(v, "worker.breaker_devices"),
             presence: set(flag, v, "worker.presence"),
             default_timeout: set(time, v, "worker.default_timeout"),
             max_timeout: set(time, v, "worker.max_timeout"),
@@ -256,6 +274,19 @@ impl WorkerSection {
             grace: set(time, v, "worker.grace"),
             max_payload_bytes: size(v, "worker.max_payload_bytes"),
             late_grace: set(time, v, "worker.late_grace"),
+            late_ids: size(v, "worker.late_ids"),
+            recent_ids: size(v, "worker.recent_ids"),
+            recent_reply_bytes: size(v, "worker.recent_reply_bytes"),
+            recent_for: set(time, v, "worker.recent_for"),
+            patience: set(time, v, "worker.patience"),
+            hold: set(time, v, "worker.hold"),
+            max_devices: size(v, "worker.max_devices"),
+            bulk_devices: size(v, "worker.bulk_devices"),
+            bulk_concurrency: count(v, "worker.bulk_concurrency").map_or_else(
+                || size(v, "worker.concurrency"),
+                |devices| usize::try_from(devices).unwrap_or(usize::MAX),
+            ),
+            bulk_hold: set(time, v, "worker.bulk_hold"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that a worker publishes: results, late results, dead letters, and jobs that go back.
 
-use super::quarantine;
+use super::{Options, quarantine};
 use crate::amqp::{self, Address, ChannelPool, Delivery, PublishError, Publisher, Routing};
 use crate::deadline::Now;
 use crate::envelope::{Envelope, Value};
@@ -15,8 +15,6 @@ use tokio::sync::mpsc;
 const REASON: &str = "x-switchboard-reason";
 const DETAIL: &str = "x-switchboard-detail";
 const FROM_QUEUE: &str = "x-switchboard-queue";
-/// How long a dead letter or a returned job may take before it is left to the broker's own means.
-const WITHIN: Duration = Duration::from_secs(30);
 /// Characters of a detail: a header is no place for a payload.
 const MAX_DETAIL: usize = 500;
 
@@ -26,19 +24,17 @@ pub(crate) struct Outbox {
     channels: ChannelPool,
     dead_letter_queue: Arc<str>,
     late: mpsc::Sender<(Arc<str>, Envelope)>,
+    /// How long a dead letter or a returned job may take before it is left to the broker's own means.
+    within: Duration,
     /// The queues to which the broker lets jobs come back when their time has come.
     ladders: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Outbox {
-    pub(crate) fn start(
-        publisher: Publisher,
-        channels: ChannelPool,
-        dead_letter_queue: Arc<str>,
-        late_queue: usize,
-    ) -> Self {
-        let (late, mut waiting) = mpsc::channel::<(Arc<str>, Envelope)>(late_queue.max(1));
-        let outbox = Self { publisher, channels, dead_letter_queue, late, ladders: Arc::default() };
+    pub(crate) fn start(publisher: Publisher, channels: ChannelPool, options: &Options) -> Self {
+        let (late, mut waiting) = mpsc::channel::<(Arc<str>, Envelope)>(options.late_queue.max(1));
+        let (dead_letter_queue, within) = (options.dead_letter_queue.clone(), options.confirm_timeout);
+        let outbox = Self { publisher, channels, dead_letter_queue, late, within, ladders: Arc::default() };
         let publisher = outbox.publisher.clone();
         tokio::spawn(async move {
             while let Some((reply_to, envelope)) = waiting.recv().await {
@@ -74,7 +70,7 @@ impl Outbox {
         envelope.expiration = None;
         envelope.persistent = true;
         metrics().dead_lettered(reason);
-        match self.channels.publish_routed(Address::queue(&*self.dead_letter_queue), envelope, WITHIN).await {
+        match self.channels.publish_routed(Address::queue(&*self.dead_letter_queue), envelope, self.within).await {
             Ok(Routing::Routed) => delivery.receipt.ack(),
             Ok(Routing::Unroutable) => {
                 tracing::error!(
@@ -101,7 +97,7 @@ impl Outbox {
             return delivery.receipt.requeue();
         }
         let to = Address::queue(&*delivery.queue);
-        let sent = tokio::time::timeout(WITHIN, self.publisher.publish(to, delivery.envelope.clone(), true)).await;
+        let sent = tokio::time::timeout(self.within, self.publisher.publish(to, delivery.envelope.clone(), true)).await;
         match sent {
             Ok(Ok(confirm)) if confirm.routed => delivery.receipt.ack(),
             _ => {
@@ -134,7 +130,7 @@ impl Outbox {
     async fn recount(&self, delivery: Delivery, to: String) {
         let deliveries = quarantine::carried(&delivery.envelope) + delivery.delivery_count.unwrap_or(1);
         let copy = quarantine::counted(&delivery.envelope, deliveries);
-        match self.channels.publish_routed(Address::queue(&*to), copy, WITHIN).await {
+        match self.channels.publish_routed(Address::queue(&*to), copy, self.within).await {
             Ok(Routing::Routed) => delivery.receipt.ack(),
             Ok(Routing::Unroutable) => self.dead_letter(delivery, "poison", &format!("the queue {to} is gone")).await,
             Err(error) => {
@@ -152,7 +148,7 @@ impl Outbox {
             Err(error) => Err(error.to_string()),
             Ok(()) => {
                 let copy = native::parked(&delivery.envelope);
-                match self.channels.publish_routed(amqp::delayed(queue, wait), copy, WITHIN).await {
+                match self.channels.publish_routed(amqp::delayed(queue, wait), copy, self.within).await {
                     Ok(Routing::Routed) => Ok(()),
                     Ok(Routing::Unroutable) => Err("the broker's delay queues are gone".to_owned()),
                     Err(error) => Err(error.to_string()),
@@ -181,7 +177,8 @@ impl Outbox {
 
     /// Publishes anything to a queue, confirmed.
     pub(crate) async fn enqueue(&self, queue: &str, envelope: Envelope) -> bool {
-        let sent = tokio::time::timeout(WITHIN, self.publisher.publish(Address::queue(queue), envelope, true)).await;
+        let sent =
+            tokio::time::timeout(self.within, self.publisher.publish(Address::queue(queue), envelope, true)).await;
         matches!(sent, Ok(Ok(confirm)) if confirm.routed)
     }
 }

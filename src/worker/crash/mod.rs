@@ -154,8 +154,10 @@ fn options_of_worker() -> Options {
         recent: RecentLimits::default(),
         patience: SOON,
         hold: SOON,
+        confirm_timeout: SOON,
         late_queue: 10,
         bulk_concurrency: 10,
+        bulk_devices: 10,
         bulk_hold: SOON,
     }
 }
