@@ -325,7 +325,10 @@ impl Pump {
             return;
         }
         session.lane.life.watch(&delivery.acker);
-        let mut envelope = properties::envelope(&delivery.properties, delivery.data);
+        let mut body = delivery.data;
+        // lapin lets it grow frame by frame, to up to twice its size.
+        body.shrink_to_fit();
+        let mut envelope = properties::envelope(&delivery.properties, body);
         if let Some(Value::Int(bytes)) = envelope.headers.get(HEADERS_DROPPED) {
             warn!(queue = %self.queue, bytes, "a message came with headers too large for a frame; they are left out");
         }

@@ -13,7 +13,8 @@ use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::time::sleep_until;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 /// A bulk to be carried out.
@@ -24,8 +25,8 @@ pub struct Order {
     pub bulk: Bulk,
     /// What came of it before it came here.
     pub tally: Tally,
-    /// Devices commanded at one time where the bulk does not say.
-    pub concurrency: usize,
+    /// Shared by all bulks: each device that is commanded has one of these.
+    pub slots: Arc<Semaphore>,
     /// Nothing new begins after this; the rest is for somebody else.
     pub until: Instant,
     /// The worker stops: nothing new begins, the rest is for somebody else.
@@ -63,14 +64,15 @@ enum One {
 
 /// Carries a bulk out. Cancel-safe: dropping the future stops it where it is, untold.
 pub async fn run(order: Order, crew: &impl Crew) -> Ended {
-    let Order { command, mut bulk, mut tally, concurrency, until, stop, cancel } = order;
-    let window = bulk.concurrency.unwrap_or(concurrency).max(1);
+    let Order { command, mut bulk, mut tally, slots, until, stop, cancel } = order;
+    let window = bulk.concurrency.unwrap_or(usize::MAX).max(1);
     let pace = bulk.rate_per_second.map(|rate| Duration::from_secs_f64(1.0 / rate));
     let mut waiting: VecDeque<Target> = std::mem::take(&mut bulk.targets).into();
     let mut running = FuturesUnordered::new();
     let mut next_start = Instant::now();
     let mut given_back = Vec::new();
     let mut lost = false;
+    let mut free = None;
     let _active = Active::count();
     loop {
         if cancel.is_cancelled() && !(waiting.is_empty() && running.is_empty()) {
@@ -81,10 +83,13 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
             give_up(&mut waiting, &mut tally, crew, &Failure::new("aborted", ABORTED)).await;
         }
         let may_start = !waiting.is_empty() && !lost && !stop.is_cancelled() && Instant::now() < until;
-        if may_start && running.len() < window && next_start <= Instant::now() {
-            if let Some(target) = waiting.pop_front() {
-                running.push(one(&command, target, stop.clone(), crew));
-            }
+        let has_room = may_start && running.len() < window;
+        if has_room
+            && next_start <= Instant::now()
+            && let Some(slot) = free.take().or_else(|| slots.clone().try_acquire_owned().ok())
+            && let Some(target) = waiting.pop_front()
+        {
+            running.push(with(slot, one(&command, target, stop.clone(), crew)));
             // From the plan, not from now: a pause is caught up with, but by no more than a second's worth.
             next_start =
                 pace.map_or(next_start, |pace| (next_start + pace).max(Instant::now() - Duration::from_secs(1)));
@@ -93,12 +98,15 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
         if running.is_empty() && !may_start {
             break;
         }
-        let has_room = may_start && running.len() < window;
+        // Not needed after all: other bulks wait for it.
+        free = None;
         let wake = async {
-            match has_room {
-                true => sleep_until(next_start.min(until).into()).await,
-                false => pending().await,
+            if !has_room {
+                return pending().await;
             }
+            sleep_until(next_start.min(until).into()).await;
+            // In turn with the other bulks. Kept once it is there: given back and asked for again, it would be the next one's.
+            timeout_at(until.into(), slots.clone().acquire_owned()).await.ok()?.ok()
         };
         tokio::select! {
             biased;
@@ -112,7 +120,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
                     given_back.push(target);
                 }
             },
-            () = wake => {}
+            slot = wake => free = slot,
             () = stop.cancelled(), if !stop.is_cancelled() => {}
             () = cancel.cancelled(), if !cancel.is_cancelled() => {}
         }
@@ -123,6 +131,13 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
         (false, true) => Ended::Finished(tally),
         (false, false) => Ended::Interrupted(tally, given_back),
     }
+}
+
+/// Keeps the slot until the device's outcome is told.
+async fn with<T>(slot: OwnedSemaphorePermit, one: impl Future<Output = T>) -> T {
+    let done = one.await;
+    drop(slot);
+    done
 }
 
 fn one<'a, C: Crew>(

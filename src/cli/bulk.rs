@@ -70,7 +70,8 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
         return Err(BadUsage(problem.to_owned()).into());
     }
     let payload = Payload::of(args.payload.as_ref())?;
-    let Targets { targets, repeated, .. } = Targets::read(&args.device, args.devices.as_deref())?;
+    let Targets { targets, repeated, .. } =
+        Targets::read(&args.device, args.devices.as_deref(), config.worker.max_devices)?;
     if repeated > 0 {
         say(format_args!("devices are named {repeated} times more than once; each is commanded once"));
     }

@@ -31,6 +31,10 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let config = settings.load(args.work.flags())?;
     let mut findings = Findings::default();
     findings.ok(format_args!("configuration: {} profiles", config.profiles.len()));
+    findings.ok(format_args!(
+        "memory: at most {}, if every job and every answer is as large as it may be; docs/limits.md has the formula",
+        config.memory()
+    ));
     let ended = runtime()?.block_on(async {
         let looking = async {
             amqp(&config, &mut findings).await;

@@ -1,7 +1,6 @@
 //! The devices of a bulk as they are given on the command line: options, and a file of ids or JSON lines.
 
 use super::BadUsage;
-use crate::app::MAX_DEVICES;
 use crate::excerpt::Excerpt;
 use crate::job::{Payload, Target};
 use serde::Deserialize;
@@ -17,13 +16,14 @@ use std::sync::Arc;
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// The devices of one bulk, each once.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Targets {
     /// In the order in which they were first named.
     pub targets: Vec<Target>,
     /// How often a device was named once more.
     pub repeated: usize,
     places: HashMap<Arc<str>, usize>,
+    most: usize,
 }
 
 #[derive(Deserialize)]
@@ -34,13 +34,17 @@ struct Line {
 }
 
 impl Targets {
-    /// Reads the options first, then the file, where `-` is standard input.
+    fn new(most: usize) -> Self {
+        Self { targets: Vec::new(), repeated: 0, places: HashMap::new(), most }
+    }
+
+    /// Reads the options first, then the file, where `-` is standard input; at most `most` devices.
     ///
     /// # Errors
     ///
     /// What is wrong, in which line, and what would be right.
-    pub fn read(devices: &[String], file: Option<&Path>) -> Result<Self, BadUsage> {
-        let mut targets = Self::default();
+    pub fn read(devices: &[String], file: Option<&Path>, most: usize) -> Result<Self, BadUsage> {
+        let mut targets = Self::new(most);
         for device in devices {
             let target = Target { device: device.as_str().into(), payload: None };
             targets.add(target).map_err(|problem| BadUsage(format!("--device {device}: {problem}")))?;
@@ -95,8 +99,11 @@ impl Targets {
                     "the device {device} is named before, as number {first}, with another payload; once is right"
                 ));
             }
-            Entry::Vacant(_) if self.targets.len() == MAX_DEVICES => {
-                return Err(format!("one bulk takes {MAX_DEVICES} devices; right is several bulks"));
+            Entry::Vacant(_) if self.targets.len() == self.most => {
+                return Err(format!(
+                    "one bulk takes {} devices (worker.max_devices); right is several bulks",
+                    self.most
+                ));
             }
             Entry::Vacant(place) => {
                 place.insert(self.targets.len());
@@ -127,7 +134,7 @@ mod tests {
     use super::*;
 
     fn read(lines: &str) -> Result<Targets, String> {
-        let mut targets = Targets::default();
+        let mut targets = Targets::new(1000);
         targets.add_lines("devices.txt", lines.as_bytes()).map_err(|error| error.to_string())?;
         Ok(targets)
     }
@@ -155,22 +162,22 @@ mod tests {
             let error = read(lines).unwrap_err();
             assert!(error.contains(says) && error.contains("right"), "{error}");
         }
-        let mut targets = Targets::default();
+        let mut targets = Targets::new(1000);
         assert!(targets.add_lines("f", &b"a\n\xff\n"[..]).unwrap_err().to_string().contains("f, line 2: is no UTF-8"));
-        let many: String = (0..=MAX_DEVICES).map(|index| format!("{index}\n")).collect();
-        assert!(read(&many).unwrap_err().contains("line 100001: one bulk takes 100000"));
+        let many: String = (0..=1000).map(|index| format!("{index}\n")).collect();
+        assert!(read(&many).unwrap_err().contains("line 1001: one bulk takes 1000"));
     }
 
     #[test]
     fn options_and_a_file_add_up_and_nothing_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "b\na\n").unwrap();
-        let read = Targets::read(&["a".to_owned()], Some(file.path())).unwrap();
+        let read = Targets::read(&["a".to_owned()], Some(file.path()), 2).unwrap();
         assert_eq!((read.targets.len(), read.repeated), (2, 1));
         std::fs::write(file.path(), "\n").unwrap();
         for (devices, path) in [(&[][..], file.path()), (&[String::new()], file.path()), (&[], Path::new("/nowhere/x"))]
         {
-            assert!(Targets::read(devices, Some(path)).is_err());
+            assert!(Targets::read(devices, Some(path), 2).is_err());
         }
     }
 }

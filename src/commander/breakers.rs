@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+/// The longest name of a device that is remembered, in bytes, so that their number bounds the memory: anybody may write any
+/// status topic. Profiles take none longer unless they say so; such a device is commanded however often it fails.
+const MAX_NAME_BYTES: usize = 256;
+
 /// The breakers of one commander. A device without trouble takes no memory, and nothing here waits.
 pub(crate) struct Breakers {
     rules: Rules,
@@ -103,7 +107,7 @@ impl Breakers {
     }
 
     fn happened(&self, device: &str, event: Event, now: Instant) {
-        if !self.are_on() {
+        if !self.are_on() || device.len() > MAX_NAME_BYTES {
             return;
         }
         self.apply(&mut self.lock(), device, event, now);
@@ -253,6 +257,15 @@ mod tests {
         let mut known: Vec<&str> = table.devices.keys().map(|name| &**name).collect();
         known.sort_unstable();
         assert_eq!((known, table.order.len()), (vec!["a", "c", "d"], 3));
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_is_not_remembered() {
+        let breakers = breakers(1, 3);
+        breakers.offline(&"x".repeat(MAX_NAME_BYTES + 1));
+        assert!(breakers.are_all_quiet());
+        breakers.offline(&"x".repeat(MAX_NAME_BYTES));
+        assert!(!breakers.are_all_quiet());
     }
 
     #[test]

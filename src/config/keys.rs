@@ -56,6 +56,8 @@ const fn optional(path: &'static str, kind: Kind, doc: &'static str) -> Key {
 const QUEUE_TYPES: Kind = Kind::OneOf(&["quorum", "classic"]);
 const PORTS: u64 = 65_535;
 const DAY_MS: u64 = 86_400_000;
+/// The most entries of anything that is kept by count.
+const MANY: u64 = 10_000_000;
 
 /// Every key outside `[profiles.NAME]` and `[[schedules]]`, whose names are the user's own.
 pub(super) const KEYS: &[Key] = &[
@@ -72,6 +74,13 @@ pub(super) const KEYS: &[Key] = &[
         "amqp.prefetch",
         Kind::Count { min: 1, max: PORTS },
         "How many jobs may be delivered and not yet acked: what a crash can touch. worker.concurrency where it is not set.",
+    ),
+    key(
+        "amqp.confirm_timeout",
+        Kind::Time { min: 1_000, max: DAY_MS },
+        r#""30s""#,
+        "How long the broker may take to confirm a message. A result is then sent again, with the same message_id;\n\
+         a dead letter, or a job that goes back, is left to the broker's own means.",
     ),
     key("amqp.bulk_queue", Kind::Queue, r#""switchboard.bulk""#, "The queue for the pieces of bulk jobs."),
     key(
@@ -122,6 +131,19 @@ pub(super) const KEYS: &[Key] = &[
         r#""60s""#,
         "How long the broker keeps answers for us over a lost connection (MQTT 5); whole seconds.",
     ),
+    key(
+        "mqtt.max_inflight",
+        Kind::Count { min: 1, max: 60_000 },
+        "1000",
+        "How many publishes at QoS 1 may wait for the broker's acknowledgement. mosquitto, unless told otherwise,\n\
+         drops what a device is sent beyond 1000.",
+    ),
+    key(
+        "mqtt.max_answer_bytes",
+        Kind::Count { min: 1_024, max: 268_435_455 },
+        "1048576",
+        "How large a message from a device may be, in bytes. A larger one is skipped and counted, and its command times out.",
+    ),
     optional(
         "mqtt.tls.ca_file",
         Kind::File,
@@ -133,7 +155,7 @@ pub(super) const KEYS: &[Key] = &[
         "worker.concurrency",
         Kind::Count { min: 1, max: PORTS },
         "1000",
-        "How many commands may be under way at a time.",
+        "How many jobs may be under way at a time. A bulk counts as one; worker.bulk_concurrency bounds its commands.",
     ),
     key(
         "worker.per_device",
@@ -160,6 +182,12 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Time { min: 1, max: DAY_MS },
         r#""30s""#,
         "How long, until one command tries again; doubled by each try that fails, up to ten minutes. Any sign of life ends it.",
+    ),
+    key(
+        "worker.breaker_devices",
+        Kind::Count { min: 1, max: MANY },
+        "100000",
+        "How many devices with failures are remembered; beyond that the one of which nothing was heard for longest is forgotten.",
     ),
     key(
         "worker.presence",
@@ -202,6 +230,12 @@ pub(super) const KEYS: &[Key] = &[
         "How many commands each worker remembers of the log; 500000 take about 150 MB when all of them are used.",
     ),
     key(
+        "worker.claim_reply_bytes",
+        Kind::Count { min: 0, max: 1 << 32 },
+        "67108864",
+        "How many bytes of their results are remembered with them; beyond that the oldest result is forgotten.",
+    ),
+    key(
         "worker.claim_log_bytes",
         Kind::Count { min: 10_000_000, max: 1_000_000_000_000 },
         "1000000000",
@@ -230,6 +264,56 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Count { min: 1, max: 10_000_000 },
         "100000",
         "How many cancelled jobs are remembered, a hundred bytes each; the oldest are forgotten.",
+    ),
+    key(
+        "worker.late_ids",
+        Kind::Count { min: 0, max: MANY },
+        "50000",
+        "How many commands are remembered for that; beyond it the oldest is forgotten, and its answer is counted as unmatched.",
+    ),
+    key(
+        "worker.recent_ids",
+        Kind::Count { min: 0, max: MANY },
+        "10000",
+        "How many finished jobs are remembered, so that one that comes again is answered and not run.",
+    ),
+    key(
+        "worker.recent_reply_bytes",
+        Kind::Count { min: 0, max: 1 << 32 },
+        "8388608",
+        "How many bytes of their results are remembered with them; beyond that the oldest job is forgotten.",
+    ),
+    key("worker.recent_for", Kind::Time { min: 0, max: DAY_MS }, r#""10m""#, "For how long they are remembered."),
+    key(
+        "worker.patience",
+        Kind::Time { min: 1, max: DAY_MS },
+        r#""3s""#,
+        "How long a connection may be away, or the AMQP broker take no results, before jobs are left to other workers.",
+    ),
+    key(
+        "worker.hold",
+        Kind::Time { min: 0, max: 600_000 },
+        r#""30s""#,
+        "The longest that a job with a later start waits in a worker; until then it waits in the broker.",
+    ),
+    key("worker.max_devices", Kind::Count { min: 1, max: MANY }, "100000", "How many devices one job may have."),
+    key(
+        "worker.bulk_devices",
+        Kind::Count { min: 1, max: MANY },
+        "200000",
+        "How many devices the bulk jobs under way may have together; a further bulk waits until there is room for it.",
+    ),
+    optional(
+        "worker.bulk_concurrency",
+        Kind::Count { min: 1, max: PORTS },
+        "How many devices all bulk jobs together command at a time. worker.concurrency where it is not set.",
+    ),
+    key(
+        "worker.bulk_hold",
+        Kind::Time { min: 1_000, max: DAY_MS },
+        r#""10m""#,
+        "The longest that a worker keeps one bulk job; the rest of it then goes back to the queue as a message of its own.\n\
+         Far below the broker's limit for an unacknowledged delivery, which is 30 minutes unless told otherwise.",
     ),
     key(
         "http.listen",

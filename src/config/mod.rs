@@ -5,6 +5,7 @@ pub mod duration;
 mod file;
 mod keys;
 mod kind;
+mod memory;
 mod problem;
 mod profiles;
 mod rules;
@@ -16,6 +17,7 @@ pub mod url;
 
 pub use document::{commented_file, schema};
 pub use file::File;
+pub use memory::{Memory, Part};
 pub use problem::{Invalid, Problem, Source};
 pub use profiles::Profiles;
 pub use sections::{

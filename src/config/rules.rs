@@ -15,6 +15,7 @@ use std::path::Path;
 pub(super) fn check(config: &mut Config, settings: &mut Settings) {
     let mut rules = Rules { settings };
     rules.timeouts(config);
+    rules.bulks(config);
     rules.queues(config);
     rules.claims(config);
     rules.tls("amqp", &config.amqp.url, &config.amqp.tls);
@@ -48,6 +49,16 @@ impl Rules<'_> {
             self.contradiction(
                 &["worker.default_timeout", "worker.max_timeout"],
                 format!("contradicts: worker.default_timeout is {default} and worker.max_timeout {max}; the default may not be longer"),
+            );
+        }
+    }
+
+    fn bulks(&mut self, config: &Config) {
+        let (one, all) = (config.worker.max_devices, config.worker.bulk_devices);
+        if one > all {
+            self.contradiction(
+                &["worker.max_devices", "worker.bulk_devices"],
+                format!("contradicts: worker.max_devices is {one} and worker.bulk_devices {all}; one job may not have more devices than all together"),
             );
         }
     }

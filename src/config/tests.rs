@@ -56,6 +56,12 @@ fn without_any_source_the_defaults_are_those_of_the_contract() {
     assert_eq!((config.worker.default_guarantee, config.worker.claims), (Guarantee::AtMostOnce, false));
     assert_eq!((config.worker.grace.as_secs(), config.worker.late_grace.as_secs()), (30, 60));
     assert_eq!((config.worker.max_payload_bytes, config.http.listen.to_string()), (262_144, "127.0.0.1:9464".into()));
+    assert_eq!((config.amqp.confirm_timeout.as_secs(), config.mqtt.max_inflight), (30, 1000));
+    let worker = &config.worker;
+    assert_eq!((config.mqtt.max_answer_bytes, worker.late_ids, worker.breaker_devices), (1 << 20, 50_000, 100_000));
+    assert_eq!((worker.recent_ids, worker.recent_reply_bytes, worker.recent_for.as_secs()), (10_000, 8 << 20, 600));
+    assert_eq!((worker.patience.as_secs(), worker.hold.as_secs(), worker.bulk_hold.as_secs()), (3, 30, 600));
+    assert_eq!((worker.max_devices, worker.bulk_devices, worker.bulk_concurrency), (100_000, 200_000, 1000));
     assert_eq!((config.celery.enabled, config.celery.queue.as_str()), (true, "switchboard.celery"));
     assert_eq!(
         (config.celery.queue_type, config.celery.events, config.celery.control),

@@ -47,6 +47,8 @@ struct Entry {
 const EXACT_ID: u32 = 1;
 /// No SUBSCRIBE is larger than this, one filter excepted: brokers limit the size of a packet.
 const MAX_SUBSCRIBE_BYTES: usize = 8 * 1024;
+/// Filters that linger without a reader; beyond that the one that lingered for longest leaves.
+pub(super) const MAX_IDLE: usize = 10_000;
 
 #[derive(Default)]
 pub(crate) struct Subscriptions {
@@ -141,6 +143,18 @@ impl Subscriptions {
             entry.idle_until = Some(until);
             self.idle.insert((until, key));
         }
+        if self.idle.len() > MAX_IDLE
+            && let Some((_, oldest)) = self.idle.first().copied()
+        {
+            self.leave(oldest);
+        }
+    }
+
+    fn leave(&mut self, key: u32) {
+        if let Some(until) = self.entries.get_mut(&key).and_then(|entry| entry.idle_until.take()) {
+            self.idle.remove(&(until, key));
+            self.to_leave.push_back(key);
+        }
     }
 
     /// When [`Self::tick`] has something to do.
@@ -150,12 +164,8 @@ impl Subscriptions {
 
     /// Moves what nobody has read for long enough towards UNSUBSCRIBE.
     pub(crate) fn tick(&mut self, now: Instant) {
-        while let Some((until, key)) = self.idle.first().copied().filter(|(until, _)| *until <= now) {
-            self.idle.remove(&(until, key));
-            if let Some(entry) = self.entries.get_mut(&key) {
-                entry.idle_until = None;
-                self.to_leave.push_back(key);
-            }
+        while let Some((_, key)) = self.idle.first().copied().filter(|(until, _)| *until <= now) {
+            self.leave(key);
         }
     }
 

@@ -260,6 +260,26 @@ fn a_filter_that_finds_a_new_user_within_the_linger_is_not_given_up() {
 }
 
 #[test]
+fn only_so_many_filters_linger_and_the_first_of_them_leaves() {
+    let now = Instant::now();
+    let mut subscriptions = Subscriptions::default();
+    subscriptions.on_up(false);
+    for n in 0..=super::subscriptions::MAX_IDLE as u64 {
+        let (messages, _stream) = mpsc::channel(1);
+        let to = ReaderKind::Stream { messages, shared: Arc::default() };
+        let (granted, _answer) = oneshot::channel();
+        subscriptions.add(TopicFilter::new(format!("a/{n}")).unwrap(), Reader { id: n, to }, granted);
+        assert!(subscriptions.next_subscribe(1, 1, now).is_some());
+        subscriptions.on_suback(1, &[Ok(Qos::AtLeastOnce)], now, LINGER);
+        assert!(!subscriptions.has_requests());
+        subscriptions.release(n, now + Duration::from_millis(n), LINGER);
+    }
+    let leaving = subscriptions.next_unsubscribe(2, 9, now).unwrap();
+    assert_eq!(leaving.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a/0"]);
+    assert_eq!(subscriptions.next_deadline(), Some(now + LINGER + Duration::from_millis(1)));
+}
+
+#[test]
 fn a_refused_filter_fails_all_its_users_and_leaves_nothing() {
     let now = Instant::now();
     let mut world = World::default();

@@ -21,6 +21,7 @@ use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 /// What came of a job, and the message that says so.
@@ -43,7 +44,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
         let done = match std::mem::replace(&mut taken.what, What::Answer(Box::new(stopped()))) {
             What::Later { not_before } => match wait_here(shared, not_before).await {
                 Some(()) => {
-                    taken = intake::take(shared, &taken.source, taken.delivery);
+                    taken = intake::take(shared, &taken.source, taken.delivery, None);
                     continue;
                 }
                 None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
@@ -52,11 +53,18 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                     Happened::TooEarly { not_before }
                 }),
             },
+            What::NoRoom { devices } => match room(shared, devices).await {
+                Some(room) => {
+                    taken = intake::take(shared, &taken.source, taken.delivery, Some(room));
+                    continue;
+                }
+                None => Done::without_result(Happened::NotStarted),
+            },
             What::Join(heard) => match heard.await {
                 Ok(Some(reply)) => Done::repeated(reply, &taken.origin),
                 // The first one did nothing to the device: this one may.
                 _ => {
-                    taken = intake::take(shared, &taken.source, taken.delivery);
+                    taken = intake::take(shared, &taken.source, taken.delivery, None);
                     continue;
                 }
             },
@@ -64,7 +72,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                 Some(done) => done,
                 // Somebody else had it and has let go of it.
                 None => {
-                    taken = intake::take(shared, &taken.source, taken.delivery);
+                    taken = intake::take(shared, &taken.source, taken.delivery, None);
                     continue;
                 }
             },
@@ -108,7 +116,7 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
                     ..Done::with(Happened::Outcome, native::summary(&taken.origin, &summary), Some(running))
                 }
             }
-            What::Later { .. } | What::Join(_) => Done::without_result(Happened::NotStarted),
+            What::Later { .. } | What::Join(_) | What::NoRoom { .. } => Done::without_result(Happened::NotStarted),
         })
     };
     AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
@@ -152,7 +160,7 @@ async fn run_one(
 
 /// Replies, and settles when the broker has confirmed that.
 async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
-    let Taken { source, delivery, mode, .. } = taken;
+    let Taken { source, delivery, mode, room, .. } = taken;
     let received = delivery.received.instant;
     let reply_to = delivery.envelope.reply_to.clone().filter(|queue| !queue.is_empty());
     let (reply, mut end) = settle(done.happened, reply_to.is_some());
@@ -194,6 +202,7 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         Settle::Park { not_before } => shared.outbox.park(delivery, not_before).await,
         Settle::Leave => drop(delivery),
     }
+    drop(room);
     if let Some(status) = done.status {
         metrics().job_finished(Protocol::Native, mode, status, received.elapsed().as_secs_f64());
     }
@@ -207,6 +216,12 @@ async fn wait_here(shared: &Shared, not_before: u64) -> Option<()> {
         () = sleep(wait + Duration::from_millis(1)) => Some(()),
         () = shared.shutdown.soft().cancelled_owned() => None,
     }
+}
+
+/// Waits, in turn, for room for the devices of a bulk; `None` if the worker stops first.
+async fn room(shared: &Shared, devices: u32) -> Option<OwnedSemaphorePermit> {
+    let free = shared.bulk_room.clone().acquire_many_owned(devices);
+    shared.shutdown.soft().run_until_cancelled_owned(free).await?.ok()
 }
 
 /// What publishes the answer that comes after its command was given up; nothing where nobody listens.

@@ -17,7 +17,7 @@ use crate::wire::native::{self, Origin};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// A delivery and what is to be done about it.
@@ -31,6 +31,8 @@ pub(crate) struct Taken {
     /// How long it waited in the queue, as far as its message says.
     pub(crate) queued: Duration,
     pub(crate) what: What,
+    /// What a bulk has of the room for devices.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
 }
 
 /// What is to be done about a delivery.
@@ -53,6 +55,8 @@ pub(crate) enum What {
     AnswerAll { bulk: Bulk, outcome: Box<Outcome>, running: Running },
     /// Wait until its time comes, here or in the broker, and look again.
     Later { not_before: u64 },
+    /// Wait until there is room for so many devices, and look again.
+    NoRoom { devices: u32 },
     /// Say again what was said before.
     Repeat(Reply),
     /// Hear what becomes of the same job, which is being run here.
@@ -67,8 +71,13 @@ pub(crate) struct Running {
     done: bool,
 }
 
-/// Looks at a delivery; nothing here waits.
-pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Delivery) -> Taken {
+/// Looks at a delivery; nothing here waits. `room` is for the devices of a bulk that had to wait for it.
+pub(crate) fn take(
+    shared: &Arc<Shared>,
+    source: &Arc<Source>,
+    mut delivery: Delivery,
+    room: Option<OwnedSemaphorePermit>,
+) -> Taken {
     if delivery.redelivered {
         metrics().redelivery();
     }
@@ -85,7 +94,7 @@ pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Del
         return Taken::unread(shared, source, delivery, What::Unserved);
     }
     match native::decode(&delivery.envelope, &shared.options.limits) {
-        Ok(job) => take_job(shared, source, delivery, job),
+        Ok(job) => take_job(shared, source, delivery, job, room),
         Err(wrong) => {
             let id = wrong.id.unwrap_or_else(|| "".into());
             let origin = origin(shared, &delivery, id, wrong.command.unwrap_or_else(|| "".into()));
@@ -100,7 +109,7 @@ impl Taken {
     fn unread(shared: &Shared, source: &Arc<Source>, delivery: Delivery, what: What) -> Self {
         let origin = origin(shared, &delivery, "".into(), "".into());
         let (source, mode, queued) = (source.clone(), Mode::Request, Duration::ZERO);
-        Self { source, delivery, origin, device: "".into(), mode, queued, what }
+        Self { source, delivery, origin, device: "".into(), mode, queued, what, room: None }
     }
 }
 
@@ -114,7 +123,13 @@ fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>)
     Origin { id, command, correlation_id, worker: shared.options.name.clone(), redelivered: delivery.redelivered }
 }
 
-fn take_job(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, job: Job) -> Taken {
+fn take_job(
+    shared: &Arc<Shared>,
+    source: &Arc<Source>,
+    delivery: Delivery,
+    job: Job,
+    mut room: Option<OwnedSemaphorePermit>,
+) -> Taken {
     let received = delivery.received;
     let queued =
         job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
@@ -125,11 +140,11 @@ fn take_job(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, job:
         Targets::Many(_) => "".into(),
     };
     let mode = job.mode;
-    let what = decide(shared, &delivery, job);
-    Taken { source: source.clone(), delivery, origin, device, mode, queued, what }
+    let what = decide(shared, &delivery, job, &mut room);
+    Taken { source: source.clone(), delivery, origin, device, mode, queued, what, room }
 }
 
-fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
+fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job, room: &mut Option<OwnedSemaphorePermit>) -> What {
     let now = Now::read();
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
     // A job that waits for its time is not yet anything to remember.
@@ -161,6 +176,17 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job) -> What {
     let watched = shared.cancels().run(&job.id, job.enqueued_at);
     let is_cancelled = watched.token.is_cancelled();
     let running = Running { shared: shared.clone(), id: job.id.clone(), watched, done: false };
+    // A cancelled one needs no room to say so.
+    if let (Targets::Many(bulk), None, false) = (&job.targets, &room, is_cancelled) {
+        // One that is larger than the whole room waits for all of it.
+        let devices = bulk.targets.len().min(shared.options.bulk_devices);
+        let devices = u32::try_from(devices).unwrap_or(u32::MAX);
+        match shared.bulk_room.clone().try_acquire_many_owned(devices) {
+            Ok(free) => *room = Some(free),
+            // What was read of it is let go: only its message waits.
+            Err(_) => return What::NoRoom { devices },
+        }
+    }
     let admission = match is_cancelled {
         true => Admission::Answer(Box::new(called_off(delivery.redelivered))),
         false => admit(&job, guarantee, delivery.redelivered, shared.options.claims.is_some(), now),

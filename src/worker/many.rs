@@ -28,18 +28,20 @@ pub(super) enum Ended {
 /// The header in which the rest of a bulk carries the tally of what is done.
 const TALLY: &str = "x-switchboard-tally";
 
-pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bulk, running: Running) -> Ended {
+pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, mut bulk: Bulk, running: Running) -> Ended {
     let now = Now::read();
     let before = taken.delivery.envelope.headers.text(TALLY).and_then(|text| serde_json::from_str(text).ok());
     let tally = before.unwrap_or_else(|| Tally::new(bulk.targets.len(), now.unix_ms));
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
     let crew = Devices::new(shared, taken, &bulk, guarantee, job.enqueued_at);
-    let rules = Bulk { targets: Vec::new(), ..bulk.clone() };
+    let targets = std::mem::take(&mut bulk.targets);
+    let rules = bulk.clone();
+    bulk.targets = targets;
     let order = Order {
         command: Command { cancel: Some(running.cancel()), ..command(&job, guarantee, &taken.delivery) },
         bulk,
         tally,
-        concurrency: shared.options.bulk_concurrency,
+        slots: shared.bulk_slots.clone(),
         until: now.instant + shared.options.bulk_hold,
         stop: shared.shutdown.soft(),
         cancel: running.cancel(),

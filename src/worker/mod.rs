@@ -36,7 +36,7 @@ use outbox::Outbox;
 use recent::Recent;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -55,12 +55,16 @@ pub struct Options {
     pub patience: Duration,
     /// The longest that a job with a later start is held here; beyond that it waits in the broker.
     pub hold: Duration,
+    /// How long the broker may take to confirm a dead letter or a job that goes back.
+    pub confirm_timeout: Duration,
     /// Late answers that may wait to be published.
     pub late_queue: usize,
     /// Cancelled ids that are remembered.
     pub cancel_ids: usize,
-    /// Devices of one bulk commanded at one time, where the bulk does not say.
+    /// Devices that all bulks together command at one time.
     pub bulk_concurrency: usize,
+    /// Devices that all bulks under way have together; a bulk for which there is no room waits.
+    pub bulk_devices: usize,
     /// The longest that one delivery of a bulk is kept; then the rest goes back as a message of its own. Far below the
     /// broker's own limit for an unacknowledged delivery (30 minutes).
     pub bulk_hold: Duration,
@@ -77,6 +81,10 @@ pub(crate) struct Shared {
     pub(crate) publishing: watch::Receiver<amqp::LinkState>,
     pub(crate) recent: Mutex<Recent>,
     cancels: Mutex<Cancels>,
+    /// One for each device that a bulk commands.
+    pub(crate) bulk_slots: Arc<Semaphore>,
+    /// One for each device of the bulks under way.
+    pub(crate) bulk_room: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
 }
 
@@ -103,9 +111,12 @@ impl Worker {
         channels: ChannelPool,
         shutdown: Shutdown,
     ) -> Self {
-        let outbox = Outbox::start(publisher, channels, options.dead_letter_queue.clone(), options.late_queue);
-        let cancels = Mutex::new(Cancels::new(options.cancel_ids));
-        let shared = Shared { options, commander, outbox, publishing, recent: Mutex::default(), cancels, shutdown };
+        let outbox = Outbox::start(publisher, channels, &options);
+        let bulk_slots = Arc::new(Semaphore::new(options.bulk_concurrency.max(1)));
+        let bulk_room = Arc::new(Semaphore::new(options.bulk_devices.max(1)));
+        let (recent, cancels) = (Mutex::default(), Mutex::new(Cancels::new(options.cancel_ids)));
+        let shared =
+            Shared { options, commander, outbox, publishing, recent, cancels, bulk_slots, bulk_room, shutdown };
         Self { shared: Arc::new(shared), sources }
     }
 

@@ -1,6 +1,6 @@
 //! Everything that a worker publishes: results, late results, dead letters, and jobs that go back.
 
-use super::quarantine;
+use super::{Options, quarantine};
 use crate::amqp::{self, Address, ChannelPool, Delivery, PublishError, Publisher, Routing};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
@@ -12,28 +12,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// How long a dead letter or a returned job may take before it is left to the broker's own means.
-const WITHIN: Duration = Duration::from_secs(30);
-
 #[derive(Clone)]
 pub(crate) struct Outbox {
     publisher: Publisher,
     channels: ChannelPool,
     dead_letter_queue: Arc<str>,
     late: mpsc::Sender<(Arc<str>, Envelope)>,
+    /// How long a dead letter or a returned job may take before it is left to the broker's own means.
+    within: Duration,
     /// The queues to which the broker lets jobs come back when their time has come.
     ladders: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Outbox {
-    pub(crate) fn start(
-        publisher: Publisher,
-        channels: ChannelPool,
-        dead_letter_queue: Arc<str>,
-        late_queue: usize,
-    ) -> Self {
-        let (late, mut waiting) = mpsc::channel::<(Arc<str>, Envelope)>(late_queue.max(1));
-        let outbox = Self { publisher, channels, dead_letter_queue, late, ladders: Arc::default() };
+    pub(crate) fn start(publisher: Publisher, channels: ChannelPool, options: &Options) -> Self {
+        let (late, mut waiting) = mpsc::channel::<(Arc<str>, Envelope)>(options.late_queue.max(1));
+        let (dead_letter_queue, within) = (options.dead_letter_queue.clone(), options.confirm_timeout);
+        let outbox = Self { publisher, channels, dead_letter_queue, late, within, ladders: Arc::default() };
         let publisher = outbox.publisher.clone();
         tokio::spawn(async move {
             while let Some((reply_to, envelope)) = waiting.recv().await {
@@ -70,7 +65,7 @@ impl Outbox {
         };
         let envelope = dead_letter::marked(&delivery.envelope, &cause);
         metrics().dead_lettered(reason);
-        match self.channels.publish_routed(Address::queue(&*self.dead_letter_queue), envelope, WITHIN).await {
+        match self.channels.publish_routed(Address::queue(&*self.dead_letter_queue), envelope, self.within).await {
             Ok(Routing::Routed) => delivery.receipt.ack(),
             Ok(Routing::Unroutable) => {
                 tracing::error!(
@@ -97,7 +92,7 @@ impl Outbox {
             return delivery.receipt.requeue();
         }
         let to = Address::queue(&*delivery.queue);
-        let sent = tokio::time::timeout(WITHIN, self.publisher.publish(to, delivery.envelope.clone(), true)).await;
+        let sent = tokio::time::timeout(self.within, self.publisher.publish(to, delivery.envelope.clone(), true)).await;
         match sent {
             Ok(Ok(confirm)) if confirm.routed => delivery.receipt.ack(),
             _ => {
@@ -130,7 +125,7 @@ impl Outbox {
     async fn recount(&self, delivery: Delivery, to: String) {
         let deliveries = quarantine::carried(&delivery.envelope) + delivery.delivery_count.unwrap_or(1);
         let copy = quarantine::counted(&delivery.envelope, deliveries);
-        match self.channels.publish_routed(Address::queue(&*to), copy, WITHIN).await {
+        match self.channels.publish_routed(Address::queue(&*to), copy, self.within).await {
             Ok(Routing::Routed) => delivery.receipt.ack(),
             Ok(Routing::Unroutable) => self.dead_letter(delivery, "poison", &format!("the queue {to} is gone")).await,
             Err(error) => {
@@ -148,7 +143,7 @@ impl Outbox {
             Err(error) => Err(error.to_string()),
             Ok(()) => {
                 let copy = native::parked(&delivery.envelope);
-                match self.channels.publish_routed(amqp::delayed(queue, wait), copy, WITHIN).await {
+                match self.channels.publish_routed(amqp::delayed(queue, wait), copy, self.within).await {
                     Ok(Routing::Routed) => Ok(()),
                     Ok(Routing::Unroutable) => Err("the broker's delay queues are gone".to_owned()),
                     Err(error) => Err(error.to_string()),
@@ -177,7 +172,8 @@ impl Outbox {
 
     /// Publishes anything to a queue, confirmed.
     pub(crate) async fn enqueue(&self, queue: &str, envelope: Envelope) -> bool {
-        let sent = tokio::time::timeout(WITHIN, self.publisher.publish(Address::queue(queue), envelope, true)).await;
+        let sent =
+            tokio::time::timeout(self.within, self.publisher.publish(Address::queue(queue), envelope, true)).await;
         matches!(sent, Ok(Ok(confirm)) if confirm.routed)
     }
 }

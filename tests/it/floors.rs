@@ -53,7 +53,7 @@ const EVERYWHERE: &[&str] =
 
 /// Where every other dependency lives: a file, or a folder with a slash at its end.
 const HOMES: &[(&str, &[&str])] = &[
-    ("anyhow", &["src/main.rs", "src/app.rs", "src/cli/", "src/demo/"]),
+    ("anyhow", &["src/main.rs", "src/app/", "src/cli/", "src/demo/"]),
     ("async_rs", &["src/amqp/"]),
     ("base64", &["src/cli/", "src/profile/", "src/wire/"]),
     ("clap", &["src/cli/"]),

@@ -13,6 +13,17 @@ fn bulk(devices: usize, options: &Value) -> Value {
     json!({"id": "b", "devices": devices, "command": "open", "payload": {"job": "b"}, "bulk": options})
 }
 
+/// A bulk with devices of its own.
+fn named_bulk(n: usize, devices: usize, options: &Value) -> Value {
+    let devices: Vec<_> = (0..devices).map(|device| format!("b{n}-{device}")).collect();
+    json!({"id": format!("b{n}"), "devices": devices, "command": "open", "bulk": options})
+}
+
+/// Which of those bulks a device is of.
+fn of_bulk(device: &str) -> usize {
+    device.trim_start_matches('b').split('-').next().unwrap().parse().unwrap()
+}
+
 /// Waits for the summary, and returns it with the results that came before it.
 async fn summary(scene: &Scene) -> (Value, Vec<Reply>) {
     let summary = found("the summary comes", SOON, async || {
@@ -196,15 +207,79 @@ async fn a_bulk_whose_worker_was_killed_is_not_run_again_and_is_accounted_for() 
 }
 
 #[tokio::test]
-async fn single_jobs_do_not_wait_for_a_bulk() {
-    let scene = Scene::start(Dialect::Default).await;
-    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(50)));
+async fn all_bulks_together_keep_within_the_worker_s_concurrency_for_them() {
+    let (width, takes) = (7, 60);
+    let scene = Scene::start(Dialect::Default).await.set("WORKER__BULK_CONCURRENCY", "7");
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(takes)));
     let worker = scene.worker().await;
-    scene.send(&bulk(2000, &json!({"concurrency": 50, "results": "summary"}))).await;
-    scene.fleet.wait_for(50, SOON).await;
-    for n in 0..10 {
-        assert_eq!(scene.ask(job(&format!("j{n}"), &format!("single-{n}"))).await["status"], "succeeded");
+    scene.send_all((0..3).map(|n| named_bulk(n, 15, &json!({"concurrency": 10, "results": "summary"})))).await;
+    let replies = scene.caller.wait_for(3, SOON).await;
+    for reply in &replies {
+        assert_eq!(reply.body["counts"]["succeeded"], 15, "{}", reply.body);
     }
+    let executed = scene.fleet.executed();
+    let times: Vec<u64> = executed.iter().map(|executed| executed.at).collect();
+    assert!(times.windows(width + 1).all(|window| window[width] - window[0] >= takes - 5), "{times:?}");
+    // None of them waits until another is over.
+    let first_of_last = (0..3).map(|n| executed.iter().position(|e| of_bulk(&e.device) == n).unwrap()).max();
+    assert!(first_of_last < Some(executed.len() / 2), "one bulk after the other: {executed:?}");
+    scene.wait_idle(&worker).await;
+}
+
+#[tokio::test]
+async fn a_bulk_waits_for_room_and_nothing_else_does() {
+    let scene = Scene::start(Dialect::Default).await.set("WORKER__BULK_DEVICES", "100");
+    let scene = scene.set("WORKER__MAX_DEVICES", "100");
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(100)));
+    let mut worker = scene.worker().await;
+    let options = json!({"concurrency": 10, "results": "summary"});
+    scene.send(&named_bulk(0, 80, &options)).await;
+    scene.fleet.wait_for(1, SOON).await;
+    scene.send(&named_bulk(1, 80, &options)).await;
+    assert_eq!(scene.ask(job("single", "single")).await["status"], "succeeded");
+    assert!(scene.fleet.executed().iter().all(|e| e.device == "single" || of_bulk(&e.device) == 0));
+    let summaries = scene.caller.wait_for(3, SOON).await;
+    assert_eq!([&summaries[1].body["id"], &summaries[2].body["id"]], ["b0", "b1"]);
+    let order: Vec<usize> =
+        scene.fleet.executed().iter().filter(|e| e.device != "single").map(|e| of_bulk(&e.device)).collect();
+    assert!(order.is_sorted() && order.len() == 160, "{order:?}");
+    // One that waits when the worker stops was not begun, and is somebody else's.
+    scene.send_all([named_bulk(2, 80, &options), named_bulk(3, 80, &options)]).await;
+    scene.fleet.wait_for(162, SOON).await;
+    worker.terminate();
+    assert_eq!(worker.wait(SOON).await.code(), Some(0));
+    let worker = scene.worker().await;
+    for reply in &scene.caller.wait_for(5, SOON).await[3..] {
+        assert_eq!(
+            (&reply.body["total"], &reply.body["counts"]["succeeded"]),
+            (&json!(80), &json!(80)),
+            "{}",
+            reply.body
+        );
+    }
+    scene.wait_idle(&worker).await;
+}
+
+#[tokio::test]
+async fn single_jobs_do_not_wait_for_a_bulk() {
+    const DEVICES: usize = 5_000;
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(200)));
+    let worker = scene.worker().await;
+    scene.send(&bulk(DEVICES, &json!({"results": "summary"}))).await;
+    scene.fleet.wait_for(100, SOON).await;
+    let mut passed = Vec::new();
+    while scene.fleet.executed().len() < DEVICES * 3 / 4 {
+        let device = format!("single-{}", passed.len());
+        scene.fleet.behave_as(&device, Behaviour::Echo);
+        let before = scene.fleet.executed().len();
+        assert_eq!(scene.ask(job(&device, &device)).await["status"], "succeeded");
+        passed.push(scene.fleet.executed().len() - before);
+    }
+    // Whoever waited for the bulk would see all of it pass, and whoever waited for what it has under way, a thousand devices.
+    passed.sort_unstable();
+    let (median, most) = (passed[passed.len() / 2], passed[passed.len() - 1]);
+    assert!(passed.len() > 10 && median < DEVICES / 10 && most < DEVICES / 2, "{passed:?}");
     let summaries = scene.caller.replies().iter().filter(|r| r.kind.as_deref() == Some("switchboard.summary")).count();
     assert_eq!(summaries, 0, "the bulk was over before the single jobs");
     drop(worker);

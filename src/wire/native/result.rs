@@ -81,6 +81,16 @@ pub(super) fn reply(origin: &Origin, kind: &str, message_id: String, json: Json)
     }
 }
 
+/// Whether a JSON string of this text is at most twice as long, its quotes aside.
+fn is_short(text: &str) -> bool {
+    let more = text.bytes().map(|byte| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 1,
+        0..0x20 => 5,
+        _ => 0,
+    });
+    more.sum::<usize>() <= text.len()
+}
+
 /// JSON text being written into one buffer.
 pub(super) struct Json(Vec<u8>);
 
@@ -126,13 +136,14 @@ impl Json {
         written.expect("memory takes it");
     }
 
-    /// JSON as it is, other text as a string, other bytes in base64, nothing as `null`.
+    /// JSON as it is, other text as a string, other bytes in base64, nothing as `null`. Text with so many control characters
+    /// that its string would be more than twice as long is bytes too.
     fn response(&mut self, response: &[u8]) {
         match std::str::from_utf8(response) {
             Ok("") => drop(self.raw("null")),
             Ok(text) if checked::check(text).is_ok() => drop(self.raw(text.trim_ascii())),
-            Ok(text) => self.text(text),
-            Err(_) => {
+            Ok(text) if is_short(text) => self.text(text),
+            _ => {
                 self.raw("{\"$base64\":").text(&STANDARD.encode(response));
                 self.raw("}");
             }

@@ -172,6 +172,8 @@ fn options_of_worker() -> Options {
         patience: SOON,
         hold: SOON,
         late_queue: 10,
+        confirm_timeout: SOON,
+        bulk_devices: 10,
         cancel_ids: 10,
         bulk_concurrency: 10,
         bulk_hold: SOON,

@@ -103,6 +103,14 @@ impl Worker {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// A line of what the system says of its memory (`VmRSS`, `VmHWM`), in bytes.
+    pub(crate) fn memory(&self, line: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let found = status.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(':'));
+        let kib = found.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.unwrap_or_else(|| panic!("no {line} in {status}")) * 1024
+    }
+
     fn log_file(&self) -> PathBuf {
         self.leash.folder().join("log")
     }

@@ -72,6 +72,23 @@ fn a_failure_and_a_late_answer() {
 }
 
 #[test]
+fn no_response_is_more_than_twice_as_long_in_its_result() {
+    let empty = result(&origin(), "d", &answered(b""), &timing()).body.len();
+    for (response, in_base64) in [
+        ("\u{1}".repeat(3_000), true),
+        ("\u{1}aaaa".repeat(500), false),
+        ("\u{1}aaa".repeat(500), true),
+        ("\"\\\n\r\t\u{8}\u{c}".repeat(400), false),
+        (format!("{{{}", "\"".repeat(3_000)), false),
+    ] {
+        let envelope = result(&origin(), "d", &answered(response.as_bytes()), &timing());
+        let more = envelope.body.len() - empty;
+        assert!(more <= 2 * response.len() + 16, "{more} bytes of {}", response.len());
+        assert_eq!(body(&envelope)["response"].is_object(), in_base64, "{:?}", &response[..10]);
+    }
+}
+
+#[test]
 fn a_response_is_json_as_it_is_else_text_else_bytes() {
     let long = "9".repeat(400);
     let deepest = format!("{}{}", "[".repeat(100), "]".repeat(100));

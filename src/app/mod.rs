@@ -3,18 +3,19 @@
 //! Start: HTTP (alive, not ready) → MQTT → answers subscribed → AMQP → jobs. Stop is the reverse, so that nothing is left
 //! without what it needs to end well.
 
-use crate::amqp::{
-    self, ChannelPool, Connection, Consumer, ConsumerState, Publisher, QueueKind, QueueSpec, Stream, StreamSpec,
-    Topology,
-};
+mod options;
+
+pub(crate) use options::host;
+pub use options::{amqp_options, commander_options, control, mqtt_options, topology};
+
+use crate::amqp::{self, ChannelPool, Connection, Consumer, ConsumerState, Publisher, Stream, Topology};
 use crate::claims::{self, Log, LogState};
-use crate::commander::{self, Commander};
-use crate::config::{Config, MqttSection, QueueType};
+use crate::commander::Commander;
+use crate::config::Config;
 use crate::metrics::metrics;
 use crate::mqtt::{self, Agent};
 use crate::shutdown::{Drained, Shutdown};
 use crate::telemetry::{Exporter, Health, Http, http};
-use crate::wire::native;
 use crate::worker::{self, Intake, Kind, Worker};
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
@@ -23,20 +24,14 @@ use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use options::{claims_options, quarantine, worker_options};
+
 /// The parts whose state decides readiness.
 const MQTT: &str = "mqtt";
 const AMQP: &str = "amqp";
 const JOBS: &str = "jobs";
 const CLAIMS: &str = "claims";
 
-/// How long the MQTT connection may be away before jobs are left to other replicas.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// The longest that a job with a later start is held in a worker.
-const HOLD: Duration = Duration::from_secs(30);
-/// The longest that a delivery of a bulk stays unacknowledged.
-const BULK_HOLD: Duration = Duration::from_secs(600);
-/// Devices in one job.
-pub const MAX_DEVICES: usize = 100_000;
 /// The pause before a queue that could not be looked at is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// After the hard stop: what is left to say is said within this.
@@ -221,7 +216,7 @@ impl Parts {
         let name = spec.name.clone();
         worker.heed(Stream::start(self.consuming.clone(), spec, worker::CANCELS_KEPT, CONTROL_PREFETCH), &name).await;
         let sources = worker.run().await;
-        if timeout(PATIENCE, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
+        if timeout(config.worker.patience, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
             self.agent.close().await;
         }
@@ -299,127 +294,4 @@ fn trouble(state: &amqp::LinkState) -> Option<String> {
         amqp::LinkState::Down { reason } => Some(reason.clone()),
         amqp::LinkState::Closed => Some("closed".to_owned()),
     }
-}
-
-/// The MQTT options of a configuration, with a client id that no other process has.
-pub fn mqtt_options(section: &MqttSection) -> anyhow::Result<mqtt::Options> {
-    let mut options = mqtt::Options::new(section.url.expose()).context("mqtt.url")?;
-    options.client_id = format!("{}-{}-{:016x}", section.client_id_prefix, host(), rand::random::<u64>());
-    options.protocol = match section.protocol {
-        crate::config::Protocol::V5 => mqtt::Protocol::V5,
-        crate::config::Protocol::V311 => mqtt::Protocol::V311,
-    };
-    options.username.clone_from(&section.username);
-    options.password = section.password.as_ref().map(|secret| mqtt::Password::new(secret.expose()));
-    (options.keep_alive, options.session_expiry) = (section.keep_alive, section.session_expiry);
-    let tls = &section.tls;
-    options.tls = mqtt::TlsFiles {
-        ca_file: tls.ca_file.clone(),
-        cert_file: tls.cert_file.clone(),
-        key_file: tls.key_file.clone(),
-    };
-    Ok(options)
-}
-
-/// The AMQP options of a configuration.
-pub fn amqp_options(config: &Config) -> amqp::Options {
-    let tls = &config.amqp.tls;
-    amqp::Options {
-        url: config.amqp.url.expose().to_owned(),
-        tls: amqp::TlsFiles {
-            ca_file: tls.ca_file.clone(),
-            cert_file: tls.cert_file.clone(),
-            key_file: tls.key_file.clone(),
-        },
-        connection_name: format!("switchboard {}", host()),
-        ..amqp::Options::default()
-    }
-}
-
-/// How commands are run, as a configuration says.
-pub fn commander_options(config: &Config) -> commander::Options {
-    let worker = &config.worker;
-    commander::Options {
-        per_device: worker.per_device,
-        per_device_queue: worker.per_device_queue,
-        breaker_failures: worker.breaker_failures,
-        breaker_pause: worker.breaker_pause,
-        presence: worker.presence,
-        default_timeout: worker.default_timeout,
-        max_timeout: worker.max_timeout,
-        default_guarantee: worker.default_guarantee,
-        late_grace: worker.late_grace,
-        ..commander::Options::default()
-    }
-}
-
-/// The queues of a configuration.
-pub fn topology(config: &Config) -> Topology {
-    let amqp = &config.amqp;
-    let kind = match amqp.queue_type {
-        QueueType::Quorum => QueueKind::Quorum,
-        QueueType::Classic => QueueKind::Classic,
-    };
-    // First the dead letters: no job is taken before there is a place for what cannot be processed.
-    let mut queues =
-        vec![QueueSpec::keeping(&amqp.dead_letter_queue), QueueSpec::jobs(&amqp.queue, kind, &amqp.dead_letter_queue)];
-    if amqp.declare {
-        // Before any job is taken that may have to go there. Where the queues are somebody else's, a missing one is no
-        // reason not to work.
-        queues.push(quarantine(config));
-    }
-    Topology { queues, declare: amqp.declare }
-}
-
-/// The queue of jobs that lost their workers. It has to count deliveries, whatever the type of the other.
-fn quarantine(config: &Config) -> QueueSpec {
-    let name = worker::quarantine_queue(&config.amqp.queue);
-    QueueSpec::jobs(name, QueueKind::Quorum, &config.amqp.dead_letter_queue)
-}
-
-/// The stream by which jobs are called off; every worker of the queue reads it. A record has a few hundred bytes.
-pub fn control(config: &Config) -> StreamSpec {
-    StreamSpec {
-        name: worker::control_stream(&config.amqp.queue),
-        max_age: worker::CANCELS_KEPT,
-        max_bytes: 64 << 20,
-        segment_bytes: 4 << 20,
-        declare: config.amqp.declare,
-    }
-}
-
-/// The claim log of a configuration, beside the queue of its jobs.
-fn claims_options(config: &Config) -> claims::Options {
-    claims::Options {
-        declare: config.amqp.declare,
-        window: config.worker.claim_window,
-        ids: config.worker.claim_ids,
-        log_bytes: config.worker.claim_log_bytes,
-        ..claims::Options::new(format!("{}.claims", config.amqp.queue))
-    }
-}
-
-fn worker_options(config: &Config) -> worker::Options {
-    worker::Options {
-        name: format!("switchboard-{}-{:08x}", host(), rand::random::<u32>()).into(),
-        concurrency: config.worker.concurrency,
-        dead_letter_queue: config.amqp.dead_letter_queue.as_str().into(),
-        limits: native::Limits { max_payload_bytes: config.worker.max_payload_bytes, max_devices: MAX_DEVICES },
-        recent: worker::RecentLimits::default(),
-        patience: PATIENCE,
-        hold: HOLD,
-        late_queue: config.worker.concurrency,
-        cancel_ids: config.worker.cancel_ids,
-        bulk_concurrency: config.worker.concurrency,
-        bulk_hold: BULK_HOLD,
-        claims: None,
-    }
-}
-
-/// The machine's name, for a person to find the process by.
-pub(crate) fn host() -> Arc<str> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String =
-        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_')).take(40).collect();
-    if name.is_empty() { "host".into() } else { name.into() }
 }
