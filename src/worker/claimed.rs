@@ -27,11 +27,19 @@ pub(crate) struct Claimant {
     log: Log,
     hold: Hold,
     subject: Subject,
-    guarantee: Guarantee,
-    redelivered: bool,
+    asks: Asks,
     /// When the job was made, as far as it says: milliseconds since the Unix epoch.
     made_at: Option<u64>,
     state: Mutex<State>,
+}
+
+/// What a job asks for, and how it came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asks {
+    pub(crate) guarantee: Guarantee,
+    pub(crate) redelivered: bool,
+    /// Whether it lost so many workers that it is run by itself. Then it waits for nobody: others wait for it.
+    pub(crate) apart: bool,
 }
 
 #[derive(Default)]
@@ -100,15 +108,8 @@ pub(crate) async fn run(
 }
 
 impl Claimant {
-    pub(crate) fn new(
-        log: Log,
-        hold: Hold,
-        subject: Subject,
-        guarantee: Guarantee,
-        redelivered: bool,
-        made_at: Option<u64>,
-    ) -> Self {
-        Self { log, hold, subject, guarantee, redelivered, made_at, state: Mutex::default() }
+    pub(crate) fn new(log: Log, hold: Hold, subject: Subject, asks: Asks, made_at: Option<u64>) -> Self {
+        Self { log, hold, subject, asks, made_at, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -126,7 +127,7 @@ impl Claimant {
 
     fn decide(&self, standing: &Standing) -> Decision {
         let covered = self.log.covers(self.made_at);
-        let (guarantee, redelivered) = (self.guarantee, self.redelivered);
+        let Asks { guarantee, redelivered, .. } = self.asks;
         decide(standing, Asking { guarantee, redelivered, covered, now: Now::read().unix_ms })
     }
 
@@ -148,7 +149,7 @@ impl Claimant {
 
     /// Claims, or hears why not.
     async fn claim(&self, bounds: Bounds) -> Result<Claim, Denial> {
-        let may_repeat = self.guarantee == Guarantee::AtLeastOnce;
+        let may_repeat = self.asks.guarantee == Guarantee::AtLeastOnce;
         let not_after = match may_repeat {
             true => bounds.not_after.min(Instant::now() + PATIENCE),
             false => bounds.not_after,
@@ -164,9 +165,9 @@ impl Claimant {
                 Decision::Run => {}
                 decision => return Err(Denial::Log(decision)),
             }
-            match self.log.claim(&self.subject, until, !self.redelivered, not_after).await {
+            match self.log.claim(&self.subject, until, !self.asks.redelivered, not_after).await {
                 // Reading may have begun anew meanwhile, and then less is known than when it was asked.
-                Claimed::Mine(claim) if !may_repeat && self.redelivered && !self.log.covers(self.made_at) => {
+                Claimed::Mine(claim) if !may_repeat && self.asks.redelivered && !self.log.covers(self.made_at) => {
                     claim.release();
                     return Err(Denial::Log(Decision::Uncovered));
                 }
@@ -182,7 +183,7 @@ impl Claimant {
         let decision = match denial {
             Denial::Log(decision) => decision,
             Denial::Lost => return Ran::NotStarted(NotStarted::Revoked),
-            Denial::Unavailable if self.redelivered => {
+            Denial::Unavailable if self.asks.redelivered => {
                 let why = "it was delivered before, and the claim log could not be asked how far it came";
                 return Ran::Outcome(perhaps_run(why), None);
             }
@@ -195,6 +196,9 @@ impl Claimant {
         match decision {
             Decision::Repeat(reply, status) => Ran::Repeat(reply, status),
             Decision::Unsaid(status) => Ran::Unsaid(status),
+            Decision::Wait { .. } if self.asks.apart => {
+                Ran::Outcome(perhaps_run("a worker claimed it and has not said what came of it"), None)
+            }
             Decision::Wait { until } => {
                 let until = Now::read().instant_of(until);
                 tokio::select! {
@@ -204,7 +208,7 @@ impl Claimant {
                     () = stop.cancelled() => Ran::NotStarted(NotStarted::Closed),
                 }
             }
-            Decision::Abandoned if !self.redelivered => Ran::Outcome(abandoned(), None),
+            Decision::Abandoned if !self.asks.redelivered => Ran::Outcome(abandoned(), None),
             Decision::Abandoned => {
                 Ran::Outcome(perhaps_run("a worker claimed it and did not say what came of it"), None)
             }
@@ -218,7 +222,7 @@ impl Claimant {
 
     /// A "not sent" that no claim of ours stands behind: somebody else may have sent it.
     async fn proved(&self, no: Outcome, stop: &CancellationToken) -> Ran {
-        let standing = match self.redelivered {
+        let standing = match self.asks.redelivered {
             // The same submission again, of which the log may not have been read yet: a claim has read everything before it.
             true => {
                 let bounds = Bounds { not_after: Instant::now() + PROVE_WITHIN, answer_within: Duration::ZERO };
@@ -259,7 +263,7 @@ impl Permit for Claimant {
                 true
             }
             // What may run twice is sent without a claim where none is to be had.
-            None => self.guarantee == Guarantee::AtLeastOnce,
+            None => self.asks.guarantee == Guarantee::AtLeastOnce,
         }
     }
 
@@ -274,7 +278,7 @@ impl Permit for Claimant {
             match claimed {
                 Ok(claim) => state.claim = Some(claim),
                 Err(Denial::Unavailable | Denial::Log(Decision::RunAnyway))
-                    if self.guarantee == Guarantee::AtLeastOnce =>
+                    if self.asks.guarantee == Guarantee::AtLeastOnce =>
                 {
                     state.claim = Some(self.log.without_claim(&self.subject));
                 }

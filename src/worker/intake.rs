@@ -2,7 +2,7 @@
 
 use super::admission::{Admission, admit, called_off};
 use super::cancels::Watched;
-use super::claimed::Claimant;
+use super::claimed::{Asks, Claimant};
 use super::quarantine::{self, Course};
 use super::recent::{End, Recall, Reply};
 use super::{Kind, Shared, Source};
@@ -225,7 +225,8 @@ pub(crate) fn claimant(
     subject: Subject,
 ) -> Option<Arc<Claimant>> {
     let (log, hold) = (shared.options.claims.clone()?, delivery.receipt.hold());
-    Some(Arc::new(Claimant::new(log, hold, subject, guarantee, delivery.redelivered, made_at)))
+    let asks = Asks { guarantee, redelivered: delivery.redelivered, apart: quarantine::is_apart(&delivery.queue) };
+    Some(Arc::new(Claimant::new(log, hold, subject, asks, made_at)))
 }
 
 /// The command of a job, to be given a device.

@@ -11,8 +11,11 @@ use crate::envelope::{Envelope, Value};
 pub(crate) const DELIVERIES: &str = "x-switchboard-deliveries";
 /// The queue of those kept apart is named like the one they come from, with this behind.
 const SUFFIX: &str = ".quarantine";
-/// Workers lost, or jobs given back, before a job is kept apart; and then before it is given up.
-pub(crate) const TRIES: u64 = 3;
+/// Workers lost before a job is kept apart.
+const TRIES: u64 = 3;
+/// Workers lost by itself before a job is given up. More than before: one that only takes its time is unlucky now and then
+/// where workers die of something else.
+const TRIES_APART: u64 = 5;
 
 /// What becomes of a delivery before anybody looks into it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub(crate) enum Course {
 /// `counted` is the broker's count of earlier deliveries, `None` where it does not count; `carried` is ours.
 pub(crate) fn course(counted: Option<u64>, carried: u64, redelivered: bool, apart: bool) -> Course {
     match (counted, redelivered) {
-        (Some(counted), _) if apart && counted >= TRIES => Course::GiveUp,
+        (Some(counted), _) if apart && counted >= TRIES_APART => Course::GiveUp,
         _ if apart => Course::Take,
         // A classic queue: nothing else would ever stop a job that kills.
         (None, true) => Course::Count,
@@ -59,6 +62,11 @@ pub fn queue(of: &str) -> String {
     format!("{of}{SUFFIX}")
 }
 
+/// Whether it is a queue of those kept apart.
+pub(crate) fn is_apart(queue: &str) -> bool {
+    queue.ends_with(SUFFIX)
+}
+
 /// The queue that a job belongs to, kept apart or not.
 pub(crate) fn home(queue: &str) -> &str {
     queue.strip_suffix(SUFFIX).unwrap_or(queue)
@@ -84,8 +92,8 @@ mod tests {
             (None, 2, true, false, Course::Count),
             // Kept apart: only what happens there counts.
             (None, 9, false, true, Course::Take),
-            (Some(2), 9, true, true, Course::Take),
-            (Some(3), 9, true, true, Course::GiveUp),
+            (Some(4), 9, true, true, Course::Take),
+            (Some(5), 9, true, true, Course::GiveUp),
         ];
         for (counted, carried, redelivered, apart, expected) in rows {
             assert_eq!(

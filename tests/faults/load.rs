@@ -94,7 +94,9 @@ impl Producer {
         let mut published = Vec::new();
         for Plan { job, life } in plans {
             let mut job = job.clone();
-            job["expires_at"] = at(*life).into();
+            if job["expires_at"].is_null() {
+                job["expires_at"] = at(*life).into();
+            }
             let body = job.to_string();
             let publish = channel.basic_publish(
                 "".into(),

@@ -10,6 +10,7 @@
 #[allow(dead_code, reason = "what scenes do not need of the harness, the other tests do")]
 mod harness;
 
+mod claims;
 mod cluster;
 mod footprint;
 mod inputs;

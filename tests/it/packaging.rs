@@ -233,16 +233,19 @@ async fn the_accounts_of_rabbitmq_can_do_their_work_and_nothing_else() {
     assert!(!may_publish(&worker, "switchboard.jobs", "switchboard.commands").await);
     assert!(!may_consume(&worker, "switchboard.dead").await);
     assert!(!may_declare(&worker, "mine", false).await);
-    let mut stream = FieldTable::default();
-    stream.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
-    let control = async |channel: Channel| {
-        channel.queue_declare("switchboard.commands.control".into(), QueueDeclareOptions::durable(), stream).await?;
-        // Of a stream that is consumed without a prefetch the broker says so.
-        channel.basic_qos(1, BasicQosOptions::default()).await?;
-        let options = BasicConsumeOptions::default();
-        channel.basic_consume("switchboard.commands.control".into(), "".into(), options, FieldTable::default()).await
-    };
-    assert!(may(&worker, control).await, "what calls jobs off");
+    for (queue, kind) in [("control", "stream"), ("claims", "stream"), ("quarantine", "quorum")] {
+        let queue = format!("switchboard.commands.{queue}");
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+        let used = async |channel: Channel| {
+            channel.queue_declare(queue.as_str().into(), QueueDeclareOptions::durable(), arguments).await?;
+            // Of a stream that is consumed without a prefetch the broker says so.
+            channel.basic_qos(1, BasicQosOptions::default()).await?;
+            let options = BasicConsumeOptions::default();
+            channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default()).await
+        };
+        assert!(may(&worker, used).await, "{queue}");
+    }
 
     let operator = log_in(&node, "switchboard-operator").await;
     let get = async |channel: Channel| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 /// Neighbours of the one that kills.
-const INNOCENT: usize = 60;
+const INNOCENT: usize = 24;
 
 /// Kills each worker as soon as it has sent the poison to its device, until the poison is among the dead letters; returns
 /// how many workers that took.
@@ -50,9 +50,9 @@ async fn a_poison_costs_no_neighbour(queue_type: &str) {
     jobs.insert(INNOCENT / 3, job("poison", "deadly", 5_000));
     scene.send_all(jobs.clone()).await;
     let killed = feed(&scene).await;
-    // Three times among others and three times by itself; a kill between a copy and its ack makes two of one, which is most
+    // Three times among others and five times by itself; a kill between a copy and its ack makes two of one, which is most
     // likely where the copy runs at once.
-    assert!((4..=40).contains(&killed), "{killed} workers were killed");
+    assert!((6..=60).contains(&killed), "{killed} workers were killed");
     let worker = scene.worker().await;
     for n in 0..INNOCENT {
         let result = scene.result(&format!("j{n}")).await;

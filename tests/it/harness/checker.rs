@@ -115,12 +115,18 @@ pub(crate) fn violations(run: &Run) -> Vec<Violation> {
     }
     let dead: BTreeSet<&str> = run.dead.iter().map(String::as_str).collect();
     let mut asked = BTreeSet::new();
+    // Who sends a job twice asks for it twice.
+    let mut sent: BTreeMap<&str, usize> = BTreeMap::new();
+    for job in &run.submitted {
+        *sent.entry(&job.id).or_default() += 1;
+    }
     for job in &run.submitted {
         for device in &job.devices {
             let key = (job.id.clone(), device.clone());
             let times = executed.get(&key).map_or(&[][..], Vec::as_slice);
             let results = said.get(&key).map_or(&[][..], Vec::as_slice);
-            judge(job, &key, times, results, dead.contains(job.id.as_str()), run.transit_ms, &mut found);
+            let allowed = sent[job.id.as_str()];
+            judge(job, &key, (times, allowed), results, dead.contains(job.id.as_str()), run.transit_ms, &mut found);
             asked.insert(key);
         }
     }
@@ -154,7 +160,7 @@ fn read(answer: &Answer) -> Option<(Key, Said)> {
 fn judge(
     job: &Submitted,
     key: &Key,
-    times: &[u64],
+    (times, allowed): (&[u64], usize),
     results: &[Said],
     dead: bool,
     transit_ms: u64,
@@ -176,7 +182,8 @@ fn judge(
         add(Violation::ExecutedTwice);
     }
     // Without any result, lost is what it is.
-    if !job.at_most_once && times.len() > 1 && !results.is_empty() && !results.iter().any(|result| result.repeated) {
+    let is_marked = results.is_empty() || results.iter().any(|result| result.repeated);
+    if !job.at_most_once && times.len() > allowed && !is_marked {
         add(Violation::RepeatedUnmarked);
     }
     for (index, one) in results.iter().enumerate() {
