@@ -33,7 +33,8 @@ fn rows() -> Vec<(String, Vec<String>)> {
     let mut rows = Vec::new();
     for line in page.lines().filter(|line| line.starts_with('|')) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
-        if cells[0] == "row" || cells[0].starts_with('-') {
+        // Other tables of the page, and the heads of these, begin otherwise.
+        if !cells[0].starts_with(|first: char| first.is_ascii_uppercase()) {
             continue;
         }
         assert_eq!(cells.len(), 6, "{PAGE}: {line}");
