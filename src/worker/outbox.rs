@@ -92,7 +92,8 @@ impl Outbox {
             return delivery.receipt.requeue();
         }
         let to = Address::queue(&*delivery.queue);
-        let sent = tokio::time::timeout(self.within, self.publisher.publish(to, delivery.envelope.clone(), true)).await;
+        let sent =
+            tokio::time::timeout(self.within, self.publisher.publish(to, copied(&delivery.envelope), true)).await;
         match sent {
             Ok(Ok(confirm)) if confirm.routed => delivery.receipt.ack(),
             _ => {
@@ -124,7 +125,7 @@ impl Outbox {
 
     async fn recount(&self, delivery: Delivery, to: String) {
         let deliveries = quarantine::carried(&delivery.envelope) + delivery.delivery_count.unwrap_or(1);
-        let copy = quarantine::counted(&delivery.envelope, deliveries);
+        let copy = quarantine::counted(&copied(&delivery.envelope), deliveries);
         match self.channels.publish_routed(Address::queue(&*to), copy, self.within).await {
             Ok(Routing::Routed) => delivery.receipt.ack(),
             Ok(Routing::Unroutable) => self.dead_letter(delivery, "poison", &format!("the queue {to} is gone")).await,
@@ -142,7 +143,7 @@ impl Outbox {
         let parked = match self.ensure_ladder(queue).await {
             Err(error) => Err(error.to_string()),
             Ok(()) => {
-                let copy = native::parked(&delivery.envelope);
+                let copy = native::parked(&copied(&delivery.envelope));
                 match self.channels.publish_routed(amqp::delayed(queue, wait), copy, self.within).await {
                     Ok(Routing::Routed) => Ok(()),
                     Ok(Routing::Unroutable) => Err("the broker's delay queues are gone".to_owned()),
@@ -178,6 +179,11 @@ impl Outbox {
     }
 }
 
+/// A copy to be published by us: the broker refuses one under somebody else's login.
+fn copied(envelope: &Envelope) -> Envelope {
+    Envelope { user_id: None, ..envelope.clone() }
+}
+
 async fn reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
     // The broker returns every mandatory message to a direct reply-to, delivered or not.
     let mandatory = !reply_to.starts_with("amq.rabbitmq.reply-to");
@@ -186,4 +192,16 @@ async fn reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Res
         metrics().reply_unroutable();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_under_no_login_but_ours() {
+        let original =
+            Envelope { user_id: Some("shop".to_owned()), message_id: Some("m".to_owned()), ..Envelope::default() };
+        assert_eq!(copied(&original), Envelope { user_id: None, ..original });
+    }
 }
