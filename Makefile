@@ -36,6 +36,7 @@ FAULTS = SEED=$(SEED) SECONDS=$(SECONDS) $(CARGO) test --locked --test faults --
 .PHONY: faults
 faults: setup ## Run the long scenes: brokers and workers that die, freeze and fall silent (a quarter of an hour)
 	$(FAULTS) --skip soak::
+	$(CARGO) test --locked --test it -- --ignored worker_rolling::
 
 .PHONY: soak
 soak: setup ## Break things at random under load for SECONDS, then check that no promise was broken

@@ -17,8 +17,9 @@ use super::ledger::Ledger;
 ///
 /// Of a quorum queue RabbitMQ's channel hands on some 32 settlements at a time, keeps the others until the queue has answered,
 /// and forgets them when it is closed: a burst of acks right before the close came back as deliveries, of 300 up to 267. Nothing
-/// that may be asked of a queue of jobs waits for them (a get would take a job), and the queue answers within milliseconds.
-const LINGER: Duration = Duration::from_millis(250);
+/// that may be asked of a queue of jobs waits for them (a get would take a job). The queue answers within milliseconds, and on a
+/// machine at its knees within a multiple of them.
+const LINGER: Duration = Duration::from_millis(1_500);
 
 /// Writes settlements until every receipt of the channel is gone or the channel is, then closes the channel.
 ///

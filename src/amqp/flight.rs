@@ -20,7 +20,7 @@ const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
 /// A message in lapin's terms. Converted once, since it may be sent several times.
 pub(super) struct Message {
     pub(super) exchange: ShortString,
-    routing_key: ShortString,
+    pub(super) routing_key: ShortString,
     properties: BasicProperties,
     body: Bytes,
     mandatory: bool,

@@ -26,7 +26,7 @@ pub struct Options {
     /// How long a publish may go without its confirm before its channel is replaced and it is sent again.
     pub confirm_timeout: Duration,
     /// How often the broker may refuse to store a message before a [`Publisher`](super::Publisher) gives it up: a queue that
-    /// is full, or without its leader. With the default waits between, some seconds.
+    /// is full, or without its leader. With the default waits between, half a minute. One that stayed full is asked twice for a minute.
     pub nacks: u32,
     /// Messages that wait for the publishing task, and messages that wait to be sent again.
     pub publish_queue: usize,
@@ -49,7 +49,7 @@ impl Default for Options {
             backoff_max: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),
             confirm_timeout: Duration::from_secs(30),
-            nacks: 6,
+            nacks: 8,
             publish_queue: 4096,
             batch: 64,
             channels: 4,

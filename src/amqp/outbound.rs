@@ -27,6 +27,8 @@ const WINDOW: usize = 1024;
 const TICK: Duration = Duration::from_secs(1);
 /// How long an exchange that refused is kept off the shared channel, and how many such are remembered.
 const DISTRUST: (Duration, usize) = (Duration::from_secs(60), 256);
+/// How long a queue that stayed full is asked only once, and how many such are remembered.
+const FULL: (Duration, usize) = (Duration::from_secs(60), 256);
 
 pub(super) struct Outbound {
     connection: Connection,
@@ -38,6 +40,8 @@ pub(super) struct Outbound {
     airborne: Airborne,
     again: Again,
     distrusted: HashMap<ShortString, Instant>,
+    /// Queues that stayed full until a message was given up, each with its time.
+    full: HashMap<ShortString, Instant>,
 }
 
 /// Why a channel is used no more.
@@ -59,8 +63,9 @@ impl Outbound {
         unroutable: Arc<AtomicU64>,
         closing: CancellationToken,
     ) -> Self {
-        let (airborne, again, distrusted) = (Airborne::default(), Again::default(), HashMap::new());
-        Self { connection, options, inbox, isolated, unroutable, closing, airborne, again, distrusted }
+        let (airborne, again) = (Airborne::default(), Again::default());
+        let (distrusted, full) = (HashMap::new(), HashMap::new());
+        Self { connection, options, inbox, isolated, unroutable, closing, airborne, again, distrusted, full }
     }
 
     pub(super) async fn run(mut self) {
@@ -198,6 +203,9 @@ impl Outbound {
                 self.unroutable.fetch_add(1, Ordering::Relaxed);
                 debug!(exchange = %flight.message.exchange, "no queue wanted a message");
             }
+            if !self.full.is_empty() {
+                self.full.remove(&flight.message.routing_key);
+            }
             let _ = flight.done.send(Ok(Confirm { routed }));
         }
     }
@@ -205,14 +213,22 @@ impl Outbound {
     fn nacked(&mut self, number: u64) {
         if let Some((mut flight, _)) = self.airborne.land(number) {
             flight.nacks += 1;
-            if flight.nacks > self.options.nacks {
+            let now = Instant::now();
+            // A queue without its leader refuses too, and has one again within seconds; a full one is not waited for twice.
+            let is_full = self.full.get(&flight.message.routing_key).is_some_and(|until| *until > now);
+            let most = if is_full { self.options.nacks.min(1) } else { self.options.nacks };
+            if flight.nacks > most {
                 // Whoever waits holds something meanwhile: one full queue must not hold everything.
+                self.full.retain(|_, until| *until > now);
+                if self.full.len() < FULL.1 {
+                    self.full.insert(flight.message.routing_key.clone(), now + FULL.0);
+                }
                 let reason = "its queue does not take it: is it full?".to_owned();
                 let _ = flight.done.send(Err(PublishError::Refused { reason }));
                 return;
             }
             let wait = backoff(flight.nacks, self.options.backoff_min, self.options.backoff_max, rand::random());
-            self.again.add(flight, Instant::now() + wait);
+            self.again.add(flight, now + wait);
         }
     }
 

@@ -21,7 +21,7 @@ use crate::envelope::{Envelope, Headers, Value};
 /// What it may hold: more than can come while the first one is cancelled, and little to be filled.
 pub(super) const WINDOW: u16 = 32;
 /// How long everything may take; beyond that consumers are cancelled as they are.
-const WITHIN: Duration = Duration::from_secs(2);
+const WITHIN: Duration = Duration::from_secs(5);
 /// How long a filler may take to come. Another stand-in on the same queue may have got it.
 const COMES_WITHIN: Duration = Duration::from_millis(100);
 /// The header that makes a message a filler; whoever gets one acks it and looks no further.
