@@ -56,8 +56,9 @@ impl Consumer {
         Self::begin(connection, topology, queue, prefetch, None)
     }
 
-    /// The same, ended exactly: nothing that the broker gave out is lost on a pause or a stop. What comes meanwhile is held
-    /// back with the help of some small messages in the queue, published by `fillers` and taken out again.
+    /// The same, ended exactly: on a pause or a stop the broker gives nothing to a consumer that is being cancelled. What comes
+    /// meanwhile is held back with the help of some small messages in the queue, published by `fillers` and taken out again.
+    /// Where that cannot be done within seconds, it is cancelled when nothing has come for a while, or as it is.
     pub fn start_exact(
         connection: Connection,
         topology: Topology,

@@ -58,6 +58,7 @@ async fn a_node_that_freezes_for_less_than_a_heartbeat_costs_nothing_and_for_lon
         let executed = scene.fleet.executed().len();
         scene.fleet.wait_for(executed + 100, SOON).await;
         node.with(RabbitMq::freeze).await;
+        // How long it is frozen.
         sleep(Duration::from_secs(seconds)).await;
         node.with(RabbitMq::thaw).await;
         scene.poured(pouring).await;
@@ -101,6 +102,7 @@ async fn an_alarm_holds_jobs_up_and_repeats_none() {
             })
             .await;
         }
+        // How long the alarm lasts: past the worker's patience.
         sleep(Duration::from_secs(8)).await;
         let clear = arguments(clear);
         node.with(move |node| node.ctl(&clear)).await;
