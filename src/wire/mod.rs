@@ -1,4 +1,5 @@
 //! Wire formats: AMQP messages into jobs, outcomes into AMQP messages.
 
+pub mod celery;
 pub mod dead_letter;
 pub mod native;

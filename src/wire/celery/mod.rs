@@ -1,0 +1,9 @@
+//! Celery's messages: tasks into jobs, outcomes into results, and what follows on a task's end.
+//!
+//! The message formats are those of Celery 5.7 (protocols 1 and 2), kombu's serializers and its rpc and Redis results.
+
+mod signature;
+mod task;
+
+pub use signature::Signature;
+pub use task::{Embed, End, Exception, Head, Json, Task};
