@@ -8,7 +8,7 @@ mod broker;
 mod checker;
 mod plan;
 
-use super::{Intake, Kind, Options, RecentLimits, Worker};
+use super::{Dialect, Intake, Kind, Options, RecentLimits, Worker};
 use crate::amqp::memory::Memory;
 use crate::amqp::{self, ChannelPool, Connection};
 use crate::claims;
@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 const QUEUE: &str = "jobs";
@@ -99,7 +100,7 @@ impl Case {
         // Never reached: what goes over it is not part of these cases.
         let nowhere = amqp::Options { url: "amqp://127.0.0.1:1".to_owned(), ..amqp::Options::default() };
         let channels = ChannelPool::new(Connection::start(nowhere, "nowhere"));
-        let sources = vec![Intake::new(Kind::Jobs, self.memory.consume(plan), 100)];
+        let sources = vec![Intake::new(Kind::Jobs, Dialect::Native, QUEUE, self.memory.consume(plan), 100)];
         let worker = Worker::new(
             Options { claims, ..options_of_worker() },
             commander,
@@ -108,7 +109,7 @@ impl Case {
             channels,
             shutdown.clone(),
         );
-        let working = tokio::spawn(worker.run());
+        let working = tokio::spawn(worker.run(mpsc::channel(1).1));
         let idle = async {
             while !self.memory.is_empty() {
                 sleep(Duration::from_millis(1)).await;
@@ -178,6 +179,7 @@ fn options_of_worker() -> Options {
         bulk_concurrency: 10,
         bulk_hold: SOON,
         claims: None,
+        celery: None,
     }
 }
 
