@@ -5,7 +5,7 @@
 
 mod bulk;
 mod cancel;
-mod checked;
+pub(in crate::wire) mod checked;
 mod content;
 mod end;
 mod job;
