@@ -2,13 +2,17 @@
 //!
 //! The message formats are those of Celery 5.7 (protocols 1 and 2), kombu's serializers and its rpc and Redis results.
 
+mod call;
 mod canvas;
+mod ending;
 mod id;
 mod message;
 pub mod repr;
 mod response;
+mod rest;
 mod result;
 mod signature;
+mod stored;
 mod task;
 
 pub use canvas::{After, Answer, ChordPart, ChordStart, Message, Sender, Step, Target, chord};
