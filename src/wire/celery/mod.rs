@@ -4,6 +4,8 @@
 
 mod signature;
 mod task;
+#[cfg(test)]
+pub(crate) mod vectors;
 
 pub use signature::Signature;
 pub use task::{Embed, End, Exception, Head, Json, Task};
