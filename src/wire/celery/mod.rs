@@ -14,6 +14,8 @@ mod result;
 mod signature;
 mod stored;
 mod task;
+#[cfg(test)]
+pub(crate) mod vectors;
 
 pub use canvas::{After, Answer, ChordPart, ChordStart, Message, Sender, Step, Target, chord};
 pub use canvas::{after, lost, unservable};
