@@ -16,7 +16,7 @@ use crate::metrics::metrics;
 use crate::mqtt::{self, Agent};
 use crate::shutdown::{Drained, Shutdown};
 use crate::telemetry::{Exporter, Health, Http, http};
-use crate::worker::{self, Intake, Kind, Worker};
+use crate::worker::{self, Dialect, Intake, Kind, Worker};
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use std::sync::{Arc, OnceLock};
@@ -200,9 +200,9 @@ impl Parts {
         let quarantine = Topology { queues: vec![quarantine(config)], declare: config.amqp.declare };
         let apart = consume(quarantine, worker::quarantine_queue(&config.amqp.queue), 1);
         let sources = vec![
-            Intake::new(Kind::Jobs, jobs, config.worker.concurrency),
+            Intake::new(Kind::Jobs, Dialect::Native, &*config.amqp.queue, jobs, config.worker.concurrency),
             // One at a time: whoever kills the worker is known then.
-            Intake::new(Kind::Apart, apart, 1),
+            Intake::new(Kind::Apart, Dialect::Native, worker::quarantine_queue(&config.amqp.queue), apart, 1),
         ];
         let worker = Worker::new(
             worker::Options { claims: claims.clone(), ..worker_options(config) },
@@ -215,7 +215,8 @@ impl Parts {
         let spec = control(config);
         let name = spec.name.clone();
         worker.heed(Stream::start(self.consuming.clone(), spec, worker::CANCELS_KEPT, CONTROL_PREFETCH), &name).await;
-        let sources = worker.run().await;
+        let (_changes, changed) = tokio::sync::mpsc::channel(1);
+        let sources = worker.run(changed).await;
         if timeout(config.worker.patience, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
             self.agent.close().await;

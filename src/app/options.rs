@@ -120,6 +120,7 @@ pub(super) fn worker_options(config: &Config) -> worker::Options {
         dead_letter_queue: config.amqp.dead_letter_queue.as_str().into(),
         cancel_ids: section.cancel_ids,
         claims: None,
+        celery: None,
         limits: native::Limits { max_payload_bytes: section.max_payload_bytes, max_devices: section.max_devices },
         recent: worker::RecentLimits {
             ids: section.recent_ids,

@@ -4,7 +4,7 @@ use super::Shared;
 use crate::backend::Backend;
 use crate::deadline::Now;
 use crate::envelope::Envelope;
-use crate::job::{Job, Mode};
+use crate::job::Job;
 use crate::node::{Book, Entry};
 use crate::outcome::{Outcome, Status};
 use crate::wire::celery::{self, About, After, Bounds, Calls, Child, End, Exception, Head, Sender, Target, Task};
@@ -78,7 +78,7 @@ impl Asked {
 
     /// What it asks for, or why that is not served.
     pub(crate) fn read(&self, options: &Options, limits: &native::Limits) -> Result<Job, Exception> {
-        let Some(task) = &self.task else { return Err(celery::internal("the task was not read")) };
+        let Some(task) = &self.task else { return Err(Exception::new("celery.exceptions", "InvalidTaskError", "")) };
         let job = options.calls.read(task, limits)?;
         match celery::unservable(task, options.backend.is_some()) {
             Some(exception) => Err(exception),
@@ -135,10 +135,13 @@ impl Asked {
     }
 
     /// What an outcome is to who asked.
-    pub(super) fn end(&self, outcome: &Outcome, about: &About<'_>, mode: Mode) -> End {
+    pub(super) fn end(&self, options: &Options, outcome: &Outcome, about: &About<'_>) -> End {
         match (self.stopped.get(), outcome.status) {
             (Some(stopped), Status::Cancelled) => stopped.end(),
-            _ => celery::end(outcome, about, mode),
+            _ => {
+                let returns = options.calls.returns(&self.head.name).unwrap_or_default();
+                celery::end(outcome, about, returns, |answer| End::Success(celery::success(Some(answer))))
+            }
         }
     }
 
@@ -167,7 +170,8 @@ impl Asked {
     }
 
     fn result(&self, end: &End, children: &[Child], now: u64) -> Envelope {
-        celery::reply(&self.head, celery::result(&self.head, end, children, now))
+        let told = celery::result(&self.head, end, children, now);
+        celery::reply(&self.head, told, celery::message_id(&self.head.id))
     }
 }
 

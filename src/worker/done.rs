@@ -8,7 +8,7 @@ use super::settlement::Happened;
 use crate::claims::Claim;
 use crate::envelope::Envelope;
 use crate::outcome::{Executed, Outcome, Status};
-use crate::wire::celery::{About, End, Exception};
+use crate::wire::celery::{About, End, Exception, summary_end};
 use crate::wire::native::{self, Summary, Timing};
 use std::sync::Arc;
 
@@ -66,7 +66,8 @@ impl Done {
             }
             Some(asked) => {
                 let about = About { id: &taken.origin.id, device: &taken.device, command: &taken.origin.command };
-                Self::end(shared, taken, happened, asked.end(&outcome, &about, taken.mode), running)
+                let end = celery::options(shared).map(|options| asked.end(options, &outcome, &about));
+                Self::ended(shared, taken, happened, end, running)
             }
         };
         let detail = outcome.failure.map(|failure| failure.message).unwrap_or_default();
@@ -74,8 +75,8 @@ impl Done {
     }
 
     /// The end of a Celery task, which is told as that.
-    fn end(shared: &Shared, taken: &Taken, happened: Happened, end: End, running: Option<Running>) -> Self {
-        let (Some(asked), Some(options)) = (&taken.asked, celery::options(shared)) else {
+    fn ended(shared: &Shared, taken: &Taken, happened: Happened, end: Option<End>, running: Option<Running>) -> Self {
+        let (Some(asked), Some(options), Some(end)) = (&taken.asked, celery::options(shared), end) else {
             return Self::without_result(Happened::Unserved);
         };
         let (ended, result) = asked.ended(options, end);
@@ -86,9 +87,9 @@ impl Done {
     pub(super) fn refused(shared: &Shared, taken: &Taken, exception: Exception) -> Self {
         let detail = exception.to_string();
         tracing::info!(job_id = &*taken.origin.id, task = &*taken.origin.command, "refused: {detail}");
-        let end = End::Failure(exception);
+        let end = Some(End::Failure(exception));
         let status = Some(Status::Invalid);
-        Self { status, not_reached: true, detail, ..Self::end(shared, taken, Happened::Undecodable, end, None) }
+        Self { status, not_reached: true, detail, ..Self::ended(shared, taken, Happened::Undecodable, end, None) }
     }
 
     /// The end of a bulk.
@@ -96,8 +97,9 @@ impl Done {
         let done = match &taken.asked {
             None => Self::with(Happened::Outcome, native::summary(&taken.origin, summary), Some(running)),
             Some(asked) => {
-                let end = asked.stopped().unwrap_or_else(|| crate::wire::celery::summary_end(&taken.origin.id, &taken.origin.command, summary));
-                Self::end(shared, taken, Happened::Outcome, end, Some(running))
+                let told = || summary_end(&taken.origin.id, &taken.origin.command, summary);
+                let end = asked.stopped().unwrap_or_else(told);
+                Self::ended(shared, taken, Happened::Outcome, Some(end), Some(running))
             }
         };
         Self { status: Some(Status::Succeeded), ..done }
@@ -138,4 +140,3 @@ impl Done {
         Self { ended, ..Self::repeated(reply, taken) }
     }
 }
-

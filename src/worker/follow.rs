@@ -7,7 +7,7 @@ use crate::backend::{self, Backend, Counted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
 use crate::metrics::metrics;
-use crate::wire::celery::{After, Answer, ChordPart, Message, complete, lost, read_end};
+use crate::wire::celery::{After, Answer, ChordPart, Message, chord, lost, read_end};
 use futures_util::future::join_all;
 
 /// Why a task's end could not be told.
@@ -37,7 +37,7 @@ pub(super) async fn tell(
     result: &Envelope,
 ) -> Result<(), Untold> {
     if let Some(ended) = ended {
-        carry_out(outbox, options, &ended.after).await?;
+        send_out(outbox, options, &ended.after).await?;
     }
     let head = &asked.head;
     if !head.ignore_result {
@@ -50,33 +50,49 @@ pub(super) async fn tell(
         };
         store(options.backend.as_ref(), &head.id, result, answered).await?;
     }
-    match ended.and_then(|ended| ended.after.part.as_ref()) {
-        Some(part) => count(outbox, options, part).await,
+    match ended {
+        Some(ended) => count_all(outbox, options, &ended.after).await,
         None => Ok(()),
     }
 }
 
+/// What follows on an end that is told already.
 async fn carry_out(outbox: &Outbox, options: &Options, after: &After) -> Result<(), Untold> {
+    send_out(outbox, options, after).await?;
+    count_all(outbox, options, after).await
+}
+
+/// Everything but the parts of chords, which count only what is told.
+async fn send_out(outbox: &Outbox, options: &Options, after: &After) -> Result<(), Untold> {
     for start in &after.chords {
         chords(options)?.begin_chord(&start.group, start.size).await.map_err(failed)?;
     }
-    let sent = join_all(after.messages.iter().map(|message| send(outbox, message))).await;
-    let mut unrouted = Vec::new();
-    for answers in sent {
-        unrouted.extend(answers?);
+    for unrouted in join_all(after.messages.iter().map(|message| send(outbox, message))).await {
+        if let Some(message) = unrouted? {
+            let now = Now::read().unix_ms;
+            // Its failure may have followers of its own, which may have no queue either.
+            let instead = lost(message, &celery::sender(options, now));
+            Box::pin(carry_out(outbox, options, &instead)).await?;
+        }
     }
-    for answer in after.answers.iter().chain(&unrouted) {
+    for answer in &after.answers {
         tell_for(outbox, options, answer).await?;
     }
     Ok(())
 }
 
-/// Sends one task; where no queue takes it, what is to be said in its name.
-async fn send(outbox: &Outbox, message: &Message) -> Result<Vec<Answer>, Untold> {
+async fn count_all(outbox: &Outbox, options: &Options, after: &After) -> Result<(), Untold> {
+    for part in &after.parts {
+        count(outbox, options, part).await?;
+    }
+    Ok(())
+}
+
+/// Sends one task, which comes back where no queue takes it.
+async fn send<'a>(outbox: &Outbox, message: &'a Message) -> Result<Option<&'a Message>, Untold> {
     let to = Address { exchange: message.exchange.clone(), routing_key: message.routing_key.clone() };
-    let routed = outbox.send_on(to, message.envelope.clone()).await?;
-    if routed {
-        return Ok(Vec::new());
+    if outbox.send_on(to, message.envelope.clone()).await? {
+        return Ok(None);
     }
     tracing::error!(
         exchange = message.exchange,
@@ -85,7 +101,7 @@ async fn send(outbox: &Outbox, message: &Message) -> Result<Vec<Answer>, Untold>
         "no queue takes a task that was to follow; its callers are told that it failed"
     );
     metrics().reply_unroutable();
-    Ok(lost(message, Now::read().unix_ms))
+    Ok(Some(message))
 }
 
 /// A result in the name of a task that will not run.
@@ -116,13 +132,11 @@ async fn count(outbox: &Outbox, options: &Options, part: &ChordPart) -> Result<(
     let member = part.member();
     let counted = backend::Part { group: &part.group, id: &part.id, index: part.index, member: &member };
     let Counted::Complete(members) = backend.chord_part(&counted).await.map_err(failed)? else { return Ok(()) };
-    let after = complete(part, &members, &celery::sender(options, Now::read().unix_ms));
-    carry_out(outbox, options, &after).await?;
+    let after = chord::complete(part, &members, None, &celery::sender(options, Now::read().unix_ms));
+    let is_fine = after.answers.is_empty();
     // What follows on the body's failure may be a part of another chord.
-    if let Some(next) = &after.part {
-        Box::pin(count(outbox, options, next)).await?;
-    }
-    backend.finish_chord(&part.group, after.answers.is_empty()).await.map_err(failed)
+    Box::pin(carry_out(outbox, options, &after)).await?;
+    backend.finish_chord(&part.group, is_fine).await.map_err(failed)
 }
 
 fn chords(options: &Options) -> Result<&Backend, Untold> {

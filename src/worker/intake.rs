@@ -15,9 +15,9 @@ use crate::job::{Bulk, Guarantee, Job, Mode, Targets};
 use crate::metrics::{Stage, metrics};
 use crate::node::Via;
 use crate::outcome::{Failure, Outcome, Status};
+use crate::wire;
 use crate::wire::celery::{Exception, Refusal};
 use crate::wire::native::{self, Origin};
-use crate::wire;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -158,7 +158,13 @@ fn take_task(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, aga
 /// Reads a task, and enters it in the book of what is under way.
 fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Asked, Box<Refusal>> {
     let task = Arc::new(wire::celery::decode(&delivery.envelope, &options.bounds)?);
-    let entry = options.book.receive(&task, Via::of(&delivery.exchange, wire::celery::routing_key(&delivery.routing_key), delivery.redelivered, delivery.envelope.priority));
+    let via = Via {
+        exchange: delivery.exchange.clone(),
+        routing_key: wire::celery::routing_key(&delivery.routing_key).to_owned(),
+        redelivered: delivery.redelivered,
+        priority: delivery.envelope.priority,
+    };
+    let entry = options.book.receive(&task, via);
     Ok(Asked::task(task, entry))
 }
 

@@ -23,10 +23,10 @@ mod settlement;
 mod source;
 
 pub use cancels::KEPT as CANCELS_KEPT;
+pub use celery::Options as CeleryOptions;
 pub use control::stream as control_stream;
 pub use quarantine::queue as quarantine_queue;
 pub use recent::Limits as RecentLimits;
-pub use celery::Options as CeleryOptions;
 pub use source::{Dialect, Intake, Kind, Source};
 
 use crate::amqp::{self, ChannelPool, Publisher, Stream, StreamRecord};

@@ -2,9 +2,10 @@
 //!
 //! The message formats are those of Celery 5.7 (protocols 1 and 2), kombu's serializers and its rpc and Redis results.
 
-mod call;
+pub mod call;
 mod canvas;
-mod ending;
+mod decode;
+pub mod ending;
 mod id;
 mod message;
 pub mod repr;
@@ -17,11 +18,16 @@ mod task;
 #[cfg(test)]
 pub(crate) mod vectors;
 
+pub use call::{Calls, Mapped, Mapping, Returns, Wait};
 pub use canvas::{After, Answer, ChordPart, ChordStart, Message, Sender, Step, Target, chord};
 pub use canvas::{after, lost, unservable};
+pub use decode::{Bounds, Refusal, decode, is_task, routing_key};
+pub use ending::{About, end, failed_here, hard_limit, soft_limit, summary_end};
 pub use id::message_id;
 pub use message::task_message;
 pub use response::success;
+pub use rest::rest;
 pub use result::{Child, exception, reply, result};
 pub use signature::{Kind, Signature};
+pub use stored::read_end;
 pub use task::{Embed, End, Exception, Head, Json, Task};

@@ -45,7 +45,9 @@ mod tests {
     #[test]
     fn what_was_told_is_read_back() {
         let ends = [
-            End::Success(Json::from(serde_json::value::RawValue::from_string(r#"{"n":12345678901234567890123}"#.into()).unwrap())),
+            End::Success(Json::from(
+                serde_json::value::RawValue::from_string(r#"{"n":12345678901234567890123}"#.into()).unwrap(),
+            )),
             End::Failure(Exception::new("switchboard.exceptions", "DeviceTimeout", "no answer")),
             End::Revoked(Exception::revoked("expired")),
         ];
