@@ -200,9 +200,8 @@ impl Parts {
         let quarantine = Topology { queues: vec![quarantine(config)], declare: config.amqp.declare };
         let apart = consume(quarantine, worker::quarantine_queue(&config.amqp.queue), 1);
         let sources = vec![
-            Intake::new(Kind::Jobs, Dialect::Native, &*config.amqp.queue, jobs, config.worker.concurrency),
-            // One at a time: whoever kills the worker is known then.
-            Intake::new(Kind::Apart, Dialect::Native, worker::quarantine_queue(&config.amqp.queue), apart, 1),
+            Intake::new(Kind::Jobs, Dialect::Native, &*config.amqp.queue, jobs),
+            Intake::new(Kind::Apart, Dialect::Native, worker::quarantine_queue(&config.amqp.queue), apart),
         ];
         let worker = Worker::new(
             worker::Options { claims: claims.clone(), ..worker_options(config) },

@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) publishing: watch::Receiver<amqp::LinkState>,
     pub(crate) recent: Mutex<Recent>,
     cancels: Mutex<Cancels>,
+    /// One for each job under way, whichever queue it came from.
+    slots: Arc<Semaphore>,
     /// One for each device that a bulk commands.
     pub(crate) bulk_slots: Arc<Semaphore>,
     /// One for each device of the bulks under way.
@@ -126,11 +128,12 @@ impl Worker {
         shutdown: Shutdown,
     ) -> Self {
         let outbox = Outbox::start(publisher, channels, &options);
+        let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
         let bulk_slots = Arc::new(Semaphore::new(options.bulk_concurrency.max(1)));
         let bulk_room = Arc::new(Semaphore::new(options.bulk_devices.max(1)));
         let (recent, cancels) = (Mutex::default(), Mutex::new(Cancels::new(options.cancel_ids)));
         let shared =
-            Shared { options, commander, outbox, publishing, recent, cancels, bulk_slots, bulk_room, shutdown };
+            Shared { options, commander, outbox, publishing, recent, cancels, slots, bulk_slots, bulk_room, shutdown };
         Self { shared: Arc::new(shared), sources }
     }
 

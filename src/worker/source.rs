@@ -35,8 +35,8 @@ pub struct Source {
     pub(crate) dialect: Dialect,
     pub(crate) consumer: Consumer,
     queue: Arc<str>,
-    /// Jobs of this queue under way at one time.
-    slots: Arc<Semaphore>,
+    /// One job at a time, for those kept apart; all others share the worker's slots.
+    alone: Arc<Semaphore>,
     /// No more jobs are taken from it, although the worker goes on.
     leave: CancellationToken,
 }
@@ -48,16 +48,15 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Jobs of one queue, so many at one time.
+    /// Jobs of one queue.
     pub fn new(
         kind: Kind,
         dialect: Dialect,
         queue: impl Into<Arc<str>>,
         (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>),
-        concurrency: usize,
     ) -> Self {
-        let (slots, leave) = (Arc::new(Semaphore::new(concurrency.max(1))), CancellationToken::new());
-        let source = Source { kind, dialect, consumer, queue: queue.into(), slots, leave };
+        let (alone, leave) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
+        let source = Source { kind, dialect, consumer, queue: queue.into(), alone, leave };
         Self { source: Arc::new(source), deliveries }
     }
 }
@@ -120,6 +119,11 @@ pub(super) async fn serve(shared: Arc<Shared>, intake: Intake) {
 /// Ends at the soft stop, when the queue is left, or with the consumer.
 async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut mpsc::Receiver<Delivery>) {
     let soft = shared.shutdown.soft();
+    let slots = match source.kind {
+        Kind::Jobs => shared.slots.clone(),
+        // Whoever kills the worker is known then.
+        Kind::Apart => source.alone.clone(),
+    };
     loop {
         let delivery = tokio::select! {
             biased;
@@ -128,12 +132,12 @@ async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut m
             delivery = deliveries.recv() => delivery,
         };
         let Some(delivery) = delivery else { return };
-        // The broker's prefetch keeps this free; after a reconnect old and new jobs may overlap for a while.
+        // With one queue its prefetch keeps this free; after a reconnect old and new jobs may overlap for a while.
         let slot = tokio::select! {
             biased;
             () = soft.cancelled() => None,
             () = source.leave.cancelled() => None,
-            slot = source.slots.clone().acquire_owned() => slot.ok(),
+            slot = slots.clone().acquire_owned() => slot.ok(),
         };
         let is_up = shared.commander.agent().state().borrow().is_up();
         let (Some(slot), true) = (slot, is_up || !source.is_paused()) else {

@@ -100,7 +100,7 @@ impl Case {
         // Never reached: what goes over it is not part of these cases.
         let nowhere = amqp::Options { url: "amqp://127.0.0.1:1".to_owned(), ..amqp::Options::default() };
         let channels = ChannelPool::new(Connection::start(nowhere, "nowhere"));
-        let sources = vec![Intake::new(Kind::Jobs, Dialect::Native, QUEUE, self.memory.consume(plan), 100)];
+        let sources = vec![Intake::new(Kind::Jobs, Dialect::Native, QUEUE, self.memory.consume(plan))];
         let worker = Worker::new(
             Options { claims, ..options_of_worker() },
             commander,
