@@ -1,7 +1,7 @@
 //! A signature: a task that is to be sent later, as Celery writes it into messages.
 
 use super::Json;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ pub struct Signature {
     /// The task's name; `celery.group`, `celery.chain` and `celery.chord` stand for more than one.
     pub task: String,
     /// Its positional arguments, behind what is put in front of them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub args: Vec<Json>,
     /// Its named arguments.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub kwargs: BTreeMap<String, Json>,
     /// How it is sent: `task_id`, `queue`, `link` and many more; unknown ones mean nothing.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub options: BTreeMap<String, Json>,
     /// `group`, `chain` or `chord`.
     #[serde(default)]
     pub subtask_type: Option<String>,
     /// Nothing is put in front of its arguments.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub immutable: bool,
 }
 
@@ -33,4 +33,9 @@ impl Signature {
         let text: &RawValue = self.options.get(name)?;
         serde_json::from_str::<Option<T>>(text.get()).ok().flatten()
     }
+}
+
+/// Producers that are no Python may write null where they mean nothing.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(reader: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(reader)?.unwrap_or_default())
 }
