@@ -10,6 +10,8 @@ mod response;
 mod result;
 mod signature;
 mod task;
+#[cfg(test)]
+pub(crate) mod vectors;
 
 pub use canvas::{After, Answer, ChordPart, ChordStart, Message, Sender, Step, Target, chord};
 pub use canvas::{after, lost, unservable};
