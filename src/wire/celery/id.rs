@@ -37,7 +37,7 @@ mod tests {
             assert_ne!(id, other);
         }
         // Under way while the program is replaced by its next version.
-        assert_eq!(id, "PINNED");
+        assert_eq!(id, "fb929467-3f25-8efe-a2be-8788af548d60");
         assert_eq!(message_id("a"), message_id("a"));
         assert_ne!(message_id("a"), message_id("b"));
     }

@@ -1,6 +1,6 @@
 //! The shape of a signature for more than one: its members, without what stands for nothing.
 
-use super::super::{Child, Kind, Signature};
+use super::super::{Child, Kind, Signature, signature::raw};
 
 /// The tasks of a group, of groups within it too; empty chains are none.
 pub(super) fn members(group: &Signature) -> Vec<Signature> {
@@ -16,7 +16,8 @@ pub(super) fn members(group: &Signature) -> Vec<Signature> {
 }
 
 /// The steps of a chain in the order of running: chains within it become their steps, a group of one its task, empty
-/// ones nothing, and a group with something behind it a chord whose body is that.
+/// ones nothing, and a group with something behind it a chord whose body is that; so too where a chord's body ends in
+/// a group.
 pub(super) fn steps(chain: &Signature) -> Vec<Signature> {
     let mut flat = Vec::new();
     for task in chain.tasks() {
@@ -36,6 +37,12 @@ pub(super) fn steps(chain: &Signature) -> Vec<Signature> {
     while let Some(step) = rest.next() {
         match (step.kind(), chained.pop()) {
             (Kind::Group, Some(body)) => chained.push(Signature::chord(&step, &body)),
+            (Kind::Chord, Some(behind)) if ends_in_group(&step) => {
+                let mut chord = step;
+                let whole = Signature::of(Kind::Chain, &[body(&chord).unwrap_or_else(|| behind.clone()), behind]);
+                chord.kwargs.insert("body".to_owned(), raw(&whole));
+                chained.push(chord);
+            }
             (_, behind) => {
                 chained.extend(behind);
                 chained.push(step);
@@ -44,6 +51,16 @@ pub(super) fn steps(chain: &Signature) -> Vec<Signature> {
     }
     chained.reverse();
     chained
+}
+
+/// Whether something behind a signature would have to wait for several tasks.
+fn ends_in_group(sig: &Signature) -> bool {
+    match sig.kind() {
+        Kind::Task => false,
+        Kind::Group => true,
+        Kind::Chain => steps(sig).last().is_some_and(ends_in_group),
+        Kind::Chord => body(sig).is_some_and(|body| ends_in_group(&body)),
+    }
 }
 
 /// The steps of a chain that is a step itself, with what it says about all of them.
