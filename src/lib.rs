@@ -19,6 +19,7 @@ pub mod wire;
 
 pub mod bulk;
 pub mod claims;
+pub mod node;
 pub mod worker;
 
 pub mod app;

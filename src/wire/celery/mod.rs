@@ -2,6 +2,8 @@
 //!
 //! The message formats are those of Celery 5.7 (protocols 1 and 2), kombu's serializers and its rpc and Redis results.
 
+pub mod event;
+pub mod repr;
 mod signature;
 mod task;
 
