@@ -8,7 +8,7 @@ const GROUND: &[&str] = &["deadline", "envelope", "excerpt", "job", "metrics", "
 /// Wires. They never meet each other.
 const WIRES: &[&str] = &["amqp", "mqtt", "telemetry"];
 const MEANING: &[&str] = &["commander", "profile", "wire"];
-const WORK: &[&str] = &["bulk", "claims", "schedule", "worker"];
+const WORK: &[&str] = &["bulk", "claims", "node", "schedule", "worker"];
 
 /// Each module, and which ones it may use besides itself. A lower floor never knows an upper one.
 fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
@@ -32,9 +32,10 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("commander", [GROUND, &["mqtt", "profile"]].concat()),
         // Third floor. Not `telemetry`: what is counted is counted through `metrics`.
         ("claims", [GROUND, &["amqp", "wire"]].concat()),
+        ("node", [GROUND, &["amqp", "wire"]].concat()),
         ("bulk", [GROUND, MEANING, &["amqp", "mqtt", "claims"]].concat()),
         ("schedule", [GROUND, MEANING, &["amqp", "bulk"]].concat()),
-        ("worker", [GROUND, MEANING, &["amqp", "mqtt", "claims", "bulk"]].concat()),
+        ("worker", [GROUND, MEANING, &["amqp", "mqtt", "claims", "bulk", "node"]].concat()),
         // Roof.
         ("config", [GROUND, WIRES, MEANING, WORK].concat()),
         ("app", [GROUND, WIRES, MEANING, WORK, &["config"]].concat()),

@@ -122,8 +122,8 @@ pub(super) fn build(
     set("timelimit", Value::List(sending.limits.0.into()));
     set("root_id", optional(&head.root_id));
     set("parent_id", optional(&head.parent_id));
-    set("argsrepr", Value::Text(repr::arguments(args, repr::SHOWN)));
-    set("kwargsrepr", Value::Text(repr::named(kwargs.iter().copied(), repr::SHOWN)));
+    set("argsrepr", Value::Text(repr::arguments(args)));
+    set("kwargsrepr", Value::Text(repr::named(kwargs.iter().copied())));
     set("origin", origin.into());
     set("ignore_result", Value::Bool(head.ignore_result));
     set("replaced_task_nesting", Value::Int(0));

@@ -10,6 +10,7 @@ mod dates;
 mod decode;
 mod embed;
 pub mod ending;
+pub mod event;
 mod fields;
 mod id;
 mod kind;

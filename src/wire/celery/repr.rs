@@ -1,169 +1,239 @@
-//! JSON as Python shows it, for events and for the texts of exceptions.
+//! JSON as Python would show it: what events and `celery inspect` display of arguments, results and exceptions.
 
-use super::Json;
+use super::{Exception, Json};
+use std::fmt::Write;
 
-/// How many characters of arguments Celery shows.
-pub(super) const SHOWN: usize = 1024;
+/// The longest text shown, in characters, as Celery cuts what it shows of arguments and results.
+pub const LONGEST: usize = 1024;
+
+/// A JSON text as Python's `repr` shows the value, cut at [`LONGEST`] with `...` at its end.
+///
+/// It works on the text from left to right and stops there, so a large value costs no more than a small one. What is no
+/// JSON is shown as it is.
+pub fn json(text: &str) -> String {
+    let mut shown = Shown::default();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        if shown.is_full() {
+            return shown.cut();
+        }
+        rest = match first {
+            '"' => shown.string(&rest[1..]),
+            ':' | ',' => {
+                shown.push(first);
+                shown.push(' ');
+                &rest[1..]
+            }
+            _ if first.is_whitespace() => &rest[first.len_utf8()..],
+            _ => match [("true", "True"), ("false", "False"), ("null", "None"), ("NaN", "nan"), ("Infinity", "inf")]
+                .into_iter()
+                .find(|(word, _)| rest.starts_with(word))
+            {
+                Some((word, python)) => {
+                    python.chars().for_each(|letter| shown.push(letter));
+                    &rest[word.len()..]
+                }
+                None => {
+                    shown.push(first);
+                    &rest[first.len_utf8()..]
+                }
+            },
+        };
+    }
+    if shown.is_full() { shown.cut() } else { shown.text }
+}
+
+/// A text as Python's `repr` shows it, cut like everything.
+pub fn text(text: &str) -> String {
+    let mut shown = Shown::default();
+    shown.quoted(text.chars().take(LONGEST).map(u32::from));
+    if shown.is_full() { shown.cut() } else { shown.text }
+}
 
 /// Positional arguments: `(1, 'a')`, `('alone',)`.
-pub fn arguments(args: &[Json], limit: usize) -> String {
-    let mut text = Text::new(limit);
-    text.raw("(");
-    for (index, arg) in args.iter().enumerate() {
-        text.raw(if index > 0 { ", " } else { "" });
-        text.json(arg.get());
-        if text.is_full() {
-            break;
-        }
-    }
-    text.raw(if args.len() == 1 { ",)" } else { ")" });
-    text.end()
+pub fn arguments(args: &[Json]) -> String {
+    let end = if args.len() == 1 { ",)" } else { ")" };
+    joined("(", args.iter().map(|arg| json(arg.get())), end)
 }
 
 /// Named arguments: `{'timeout': 5}`.
-pub fn named<'a>(kwargs: impl Iterator<Item = (&'a str, &'a Json)>, limit: usize) -> String {
-    let mut text = Text::new(limit);
-    text.raw("{");
-    for (index, (name, value)) in kwargs.enumerate() {
-        text.raw(if index > 0 { ", " } else { "" });
-        text.string(name);
-        text.raw(": ");
-        text.json(value.get());
-        if text.is_full() {
+pub fn named<'a>(kwargs: impl Iterator<Item = (&'a str, &'a Json)>) -> String {
+    joined("{", kwargs.map(|(name, value)| format!("{}: {}", text(name), json(value.get()))), "}")
+}
+
+/// Goes on only until there is enough to be cut.
+fn joined(begin: &str, parts: impl Iterator<Item = String>, end: &str) -> String {
+    let mut shown = begin.to_owned();
+    for (index, part) in parts.enumerate() {
+        shown.push_str(if index > 0 { ", " } else { "" });
+        shown.push_str(&part);
+        // Bytes, not letters: of those there may be fewer, and then it goes on.
+        if shown.len() > LONGEST && shown.chars().count() > LONGEST {
             break;
         }
     }
-    text.raw("}");
-    text.end()
+    shown.push_str(end);
+    let length = shown.chars().count();
+    if length > LONGEST { Shown { text: shown, length }.cut() } else { shown }
 }
 
-/// One value.
-pub fn value(json: &str, limit: usize) -> String {
-    let mut text = Text::new(limit);
-    text.json(json);
-    text.end()
+/// `Type('text', 42)`, as Celery's events show an exception.
+pub fn exception(exception: &Exception) -> String {
+    let args: Vec<String> = exception.args.iter().map(|arg| json(&arg.to_string())).collect();
+    format!("{}({})", exception.kind, args.join(", "))
 }
 
-/// Text up to a limit.
-struct Text {
+/// What is shown so far, and how long it is.
+#[derive(Default)]
+struct Shown {
     text: String,
-    limit: usize,
+    length: usize,
 }
 
-impl Text {
-    fn new(limit: usize) -> Self {
-        Self { text: String::new(), limit }
-    }
-
+impl Shown {
     fn is_full(&self) -> bool {
-        // Bytes, not characters: enough characters for certain.
-        self.text.len() > self.limit * 4 + 4
+        self.length > LONGEST
     }
 
-    fn raw(&mut self, text: &str) {
-        self.text.push_str(text);
+    fn push(&mut self, letter: char) {
+        self.text.push(letter);
+        self.length += 1;
     }
 
-    /// Goes over JSON that is known to be well-formed, and stops when there is enough.
-    fn json(&mut self, json: &str) {
-        let mut rest = json;
-        while let (Some(next), false) = (rest.chars().next(), self.is_full()) {
-            let taken = match next {
+    fn cut(mut self) -> String {
+        let end = self.text.char_indices().nth(LONGEST - 3).map_or(self.text.len(), |(at, _)| at);
+        self.text.truncate(end);
+        self.text.push_str("...");
+        self.text
+    }
+
+    /// A JSON string from behind its first quotation mark; returns what follows it.
+    fn string<'a>(&mut self, rest: &'a str) -> &'a str {
+        let mut letters = Vec::new();
+        let mut chars = rest.char_indices();
+        let mut end = rest.len();
+        while let Some((at, letter)) = chars.next() {
+            if letters.len() > LONGEST {
+                end = at;
+                break;
+            }
+            match letter {
                 '"' => {
-                    let end = string_end(rest);
-                    self.string(&serde_json::from_str::<String>(&rest[..end]).unwrap_or_default());
-                    end
+                    end = at + 1;
+                    break;
                 }
-                ',' | ':' => {
-                    self.text.extend([next, ' ']);
-                    1
-                }
-                ' ' | '\n' | '\r' | '\t' => 1,
-                _ => {
-                    let words = [("true", "True"), ("false", "False"), ("null", "None")];
-                    match words.iter().find(|(json, _)| rest.starts_with(json)) {
-                        Some((json, python)) => {
-                            self.raw(python);
-                            json.len()
+                '\\' => match chars.next() {
+                    Some((at, 'u')) => {
+                        let code = rest.get(at + 1..at + 5).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                        letters.push(code.unwrap_or(0xFFFD));
+                        for _ in 0..4 {
+                            chars.next();
                         }
-                        None => {
-                            self.text.push(next);
-                            next.len_utf8()
-                        }
+                        join_halves(&mut letters);
                     }
+                    Some((_, escaped)) => letters.push(u32::from(match escaped {
+                        'b' => '\u{8}',
+                        'f' => '\u{c}',
+                        'n' => '\n',
+                        'r' => '\r',
+                        't' => '\t',
+                        other => other,
+                    })),
+                    None => {}
+                },
+                other => letters.push(u32::from(other)),
+            }
+        }
+        self.quoted(letters.iter().copied());
+        &rest[end..]
+    }
+
+    fn quoted(&mut self, letters: impl Iterator<Item = u32> + Clone) {
+        let has = |mark: char| letters.clone().any(|letter| letter == u32::from(mark));
+        let mark = if has('\'') && !has('"') { '"' } else { '\'' };
+        self.push(mark);
+        for code in letters {
+            if self.is_full() {
+                return;
+            }
+            let from = self.text.len();
+            match char::from_u32(code) {
+                Some('\n') => self.text.push_str("\\n"),
+                Some('\r') => self.text.push_str("\\r"),
+                Some('\t') => self.text.push_str("\\t"),
+                Some('\\') => self.text.push_str("\\\\"),
+                Some(letter) if letter == mark => {
+                    self.text.push('\\');
+                    self.text.push(letter);
                 }
-            };
-            rest = &rest[taken..];
+                Some(letter) if !letter.is_control() => self.text.push(letter),
+                // Half of a letter, which Python's strings may hold; and what cannot be printed.
+                _ if code > 0xff => self.escape(format_args!("\\u{code:04x}")),
+                _ => self.escape(format_args!("\\x{code:02x}")),
+            }
+            self.length += self.text[from..].chars().count();
         }
+        self.push(mark);
     }
 
-    /// Python's quotes: single ones, unless there are only those within.
-    fn string(&mut self, string: &str) {
-        let quote = if string.contains('\'') && !string.contains('"') { '"' } else { '\'' };
-        self.text.push(quote);
-        for char in string.chars().take(self.limit) {
-            match char {
-                '\\' => self.raw("\\\\"),
-                '\n' => self.raw("\\n"),
-                '\r' => self.raw("\\r"),
-                '\t' => self.raw("\\t"),
-                _ if char == quote => self.text.extend(['\\', char]),
-                _ if char.is_control() => self.raw(&format!("\\x{:02x}", u32::from(char))),
-                _ => self.text.push(char),
-            }
-        }
-        self.text.push(quote);
-    }
-
-    /// Cut to the limit, with three dots where something is missing.
-    fn end(self) -> String {
-        match self.text.char_indices().nth(self.limit) {
-            None => self.text,
-            Some(_) => {
-                let cut = self.text.char_indices().nth(self.limit.saturating_sub(3)).map_or(0, |(index, _)| index);
-                format!("{}...", &self.text[..cut])
-            }
-        }
+    fn escape(&mut self, escape: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = self.text.write_fmt(escape);
     }
 }
 
-/// Where the string ends with which the text begins.
-fn string_end(text: &str) -> usize {
-    let mut escaped = false;
-    for (index, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return index + 1,
-            _ => {}
-        }
+/// Two halves of a letter beyond 16 bits become the letter.
+fn join_halves(letters: &mut Vec<u32>) {
+    if let [.., high @ 0xD800..=0xDBFF, low @ 0xDC00..=0xDFFF] = letters[..] {
+        letters.truncate(letters.len() - 2);
+        letters.push(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00));
     }
-    text.len()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::value::RawValue;
+    use proptest::prelude::*;
 
     #[test]
-    fn values_look_as_in_python() {
-        let json = r#"{"a":[true,false,null,1.5,"it's","\"\n\u00e9"],"b":{}}"#;
-        assert_eq!(value(json, SHOWN), "{'a': [True, False, None, 1.5, \"it's\", '\"\\né'], 'b': {}}");
-        let one = [RawValue::from_string("\"dev-1\"".to_owned()).unwrap()];
-        assert_eq!(arguments(&one, SHOWN), "('dev-1',)");
-        assert_eq!(arguments(&[], SHOWN), "()");
-        assert_eq!(named([("timeout", &one[0])].into_iter(), SHOWN), "{'timeout': 'dev-1'}");
-        // A number that no machine word holds.
-        assert_eq!(value("123456789012345678901234567890", SHOWN), "123456789012345678901234567890");
+    fn it_is_shown_as_python_shows_it() {
+        let cases = [
+            (r#"{"args":["dev-1"],"kwargs":{"timeout":5}}"#, "{'args': ['dev-1'], 'kwargs': {'timeout': 5}}"),
+            ("[true, false ,null,1.5e3,-2]", "[True, False, None, 1.5e3, -2]"),
+            (r#""it's""#, r#""it's""#),
+            (r#""it's \"so\"""#, r#"'it\'s "so"'"#),
+            (r#""a\nb\tc\\d\u0007 \u00e9 \ud83d\ude00 \ud800""#, r"'a\nb\tc\\d\x07 é 😀 \ud800'"),
+            ("[NaN, -Infinity]", "[nan, -inf]"),
+            ("", ""),
+            (r#""not closed"#, "'not closed'"),
+        ];
+        for (given, shown) in cases {
+            assert_eq!(json(given), shown);
+        }
+        let failed =
+            Exception { args: vec!["bad thing".into(), 42.into()], ..Exception::new("builtins", "ValueError", "") };
+        assert_eq!(exception(&failed), "ValueError('bad thing', 42)");
+        assert_eq!(text("a'b"), "\"a'b\"");
     }
 
     #[test]
-    fn no_text_is_longer_than_its_limit() {
-        let long = format!("[{}\"é\"]", "\"é\",".repeat(5000));
-        let shown = value(&long, SHOWN);
-        assert_eq!(shown.chars().count(), SHOWN);
-        assert!(shown.ends_with("..."));
-        assert_eq!(value(&format!("\"{}\"", "x".repeat(1_000_000)), 10).chars().count(), 10);
+    fn arguments_look_as_in_python_and_are_cut_as_a_whole() {
+        let raw = |text: &str| serde_json::value::RawValue::from_string(text.to_owned()).unwrap();
+        let one = [raw("\"dev-1\"")];
+        assert_eq!((arguments(&one), arguments(&[])), ("('dev-1',)".to_owned(), "()".to_owned()));
+        assert_eq!(named([("timeout", &one[0])].into_iter()), "{'timeout': 'dev-1'}");
+        let many = arguments(&vec![raw(&format!("\"{}\"", "é".repeat(600))); 100]);
+        assert_eq!(many.chars().count(), LONGEST);
+        assert!(many.ends_with("..."));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_it_is_given_it_shows_no_more_than_it_may(given in ".{0,3000}") {
+            prop_assert!(json(&given).chars().count() <= LONGEST + 3);
+            let quoted = serde_json::to_string(&given).unwrap();
+            prop_assert!(json(&quoted).chars().count() <= LONGEST + 3);
+            prop_assert!(text(&given).chars().count() <= LONGEST + 3);
+        }
     }
 }

@@ -184,13 +184,13 @@ fn raised(result: &str) -> String {
         Ok(Raised { exc_type, exc_message }) => {
             let shown = match serde_json::from_str::<Vec<Json>>(exc_message.get()) {
                 Ok(list) => {
-                    let list: Vec<_> = list.iter().map(|argument| repr::value(argument.get(), repr::SHOWN)).collect();
+                    let list: Vec<_> = list.iter().map(|argument| repr::json(argument.get())).collect();
                     list.join(", ")
                 }
-                Err(_) => repr::value(exc_message.get(), repr::SHOWN),
+                Err(_) => repr::json(exc_message.get()),
             };
             format!("{exc_type}({shown})")
         }
-        Err(_) => repr::value(result, repr::SHOWN),
+        Err(_) => repr::json(result),
     }
 }
