@@ -4,8 +4,10 @@
 
 pub mod call;
 pub mod ending;
+mod routes;
 mod signature;
 mod task;
 
+pub use routes::Routes;
 pub use signature::Signature;
 pub use task::{Embed, End, Exception, Head, Json, Task};
