@@ -76,7 +76,12 @@ impl Mapped {
             None => None,
             Some(Wait::Fixed(time)) => Some(Timeout::Fixed(*time)),
             Some(Wait::Argument(template)) => {
-                let argument = text("timeout", template, &find, &mut problems).and_then(|text| text.whole());
+                let template = text("timeout", template, &find, &mut problems);
+                let argument = template.as_ref().and_then(Text::whole);
+                if let (Some(_), None, Some(Wait::Argument(given))) = (&template, argument, &mapping.timeout) {
+                    let problem = format!("is {}; right is one argument, \"{{timeout}}\"", Excerpt(given));
+                    problems.push(Problem::new("timeout", problem));
+                }
                 argument.map(Timeout::Argument)
             }
         };

@@ -15,7 +15,7 @@ mod template;
 mod tests;
 
 pub use mapped::Mapped;
-pub use mapping::{KEYS, Mapping, Problem, Wait};
+pub use mapping::{KEYS, Mapping, Problem, Wait, abort};
 
 use super::{Exception, Task};
 use crate::job::{Guarantee, Job, Mode, Payload, Targets};
