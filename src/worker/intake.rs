@@ -163,6 +163,7 @@ fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Asked, Box<Refu
         routing_key: wire::celery::routing_key(&delivery.routing_key).to_owned(),
         redelivered: delivery.redelivered,
         priority: delivery.envelope.priority,
+        acknowledged: false,
     };
     let entry = options.book.receive(&task, via);
     Ok(Asked::task(task, entry))

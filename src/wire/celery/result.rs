@@ -108,8 +108,11 @@ pub(super) fn instant(unix_ms: u64) -> String {
 }
 
 /// JSON text as bytes for others: the numbers that stand masked in it become Python's words again.
-pub(super) fn sent(json: String) -> Bytes {
-    json.into()
+pub(super) fn sent(text: String) -> Bytes {
+    match super::unmask(&text) {
+        std::borrow::Cow::Owned(unmasked) => unmasked.into(),
+        std::borrow::Cow::Borrowed(_) => text.into(),
+    }
 }
 
 /// A text as a JSON string.

@@ -1,8 +1,8 @@
 //! One argument of a call, read as what it stands for.
 
 use super::fault::Fault;
-use super::standin as typed;
 use crate::job::{Abort, Guarantee, Payload, Target};
+use crate::wire::celery::{typed, unmask};
 use crate::wire::native::value::{self, number, whole, wrong};
 use crate::wire::native::{Limits, MAX_TIMEOUT_MS};
 use serde::Deserialize;
@@ -111,7 +111,7 @@ pub(super) fn payload(field: impl fmt::Display, value: &RawValue, limits: &Limit
 
 /// A value as the text that goes to a device: without marks, and with Python's numbers that JSON does not know.
 pub(super) fn written(value: &RawValue) -> Result<String, Fault> {
-    Ok(typed::unmask(plain(value)?.get()).into_owned())
+    Ok(unmask(plain(value)?.get()).into_owned())
 }
 
 /// The payload, where it is not too large.

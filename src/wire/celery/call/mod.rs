@@ -9,7 +9,6 @@ mod builtin;
 mod fault;
 mod mapped;
 mod mapping;
-mod standin;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use super::super::result::{Child, exception};
 use super::super::signature::raw;
-use super::super::{Embed, End, Exception, Head, Json, Kind, Signature, repr};
+use super::super::{Embed, End, Exception, Head, Json, Kind, Signature, repr, unmask};
 use super::bind::Membership;
 use super::send::Plan;
 use super::{After, Sender, Work, shape};
@@ -62,7 +62,7 @@ impl ChordPart {
 
     /// The member of the sorted set of parts: `[1, id, state, result]`.
     pub fn member(&self) -> String {
-        format!("[1, {}, \"{}\", {}]", raw(self.id.as_str()), self.state, self.result)
+        unmask(&format!("[1, {}, \"{}\", {}]", raw(self.id.as_str()), self.state, self.result)).into_owned()
     }
 }
 
