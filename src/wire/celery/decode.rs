@@ -181,9 +181,10 @@ fn wrong(name: &str, value: &RawValue, right: &str) -> Exception {
     invalid(format!("{name} is {}; {right} is right", members::Shown(value.get())))
 }
 
-/// The syntax was checked, so what can still be wrong is a text that is no Unicode.
+/// The syntax was checked, so what can still be wrong is a name that is no Unicode.
 fn read<'a, T: serde::Deserialize<'a>>(value: &'a RawValue) -> Result<T, Exception> {
-    serde_json::from_str(value.get()).map_err(|problem| undecodable(format!("the body cannot be read: {problem}")))
+    serde_json::from_str(value.get())
+        .map_err(|problem| undecodable(format!("the body has a name that is no Unicode: {problem}")))
 }
 
 fn task(

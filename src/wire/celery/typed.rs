@@ -180,7 +180,9 @@ fn wrong(kind: &str, value: &str) -> Exception {
         "base64" => "text in base64 with its padding",
         _ => "text",
     };
-    undecodable(format!("an argument of __type__ {kind} has the value {}; {right} is right", Excerpt(value)))
+    let shown = string(value);
+    let shown = Excerpt(shown.as_deref().unwrap_or(value));
+    undecodable(format!("an argument of __type__ {kind} has the value {shown}; {right} is right"))
 }
 
 fn string(json: &str) -> Option<String> {
