@@ -5,6 +5,7 @@
 mod canvas;
 mod id;
 mod message;
+mod nonfinite;
 pub mod repr;
 mod response;
 mod result;
@@ -17,6 +18,7 @@ pub use canvas::{After, Answer, ChordPart, ChordStart, Message, Sender, Step, Ta
 pub use canvas::{after, lost, unservable};
 pub use id::message_id;
 pub use message::task_message;
+pub use nonfinite::unmask;
 pub use response::success;
 pub use result::{Child, exception, reply, result};
 pub use signature::{Kind, Signature};

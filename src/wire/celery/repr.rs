@@ -1,6 +1,6 @@
 //! JSON as Python shows it, for events and for the texts of exceptions.
 
-use super::Json;
+use super::{Json, unmask};
 
 /// How many characters of arguments Celery shows.
 pub(super) const SHOWN: usize = 1024;
@@ -71,7 +71,13 @@ impl Text {
             let taken = match next {
                 '"' => {
                     let end = string_end(rest);
-                    self.string(&serde_json::from_str::<String>(&rest[..end]).unwrap_or_default());
+                    let string = serde_json::from_str::<String>(&rest[..end]).unwrap_or_default();
+                    match &*unmask(&rest[..end]) {
+                        "NaN" => self.raw("nan"),
+                        "Infinity" => self.raw("inf"),
+                        "-Infinity" => self.raw("-inf"),
+                        _ => self.string(&string),
+                    }
                     end
                 }
                 ',' | ':' => {

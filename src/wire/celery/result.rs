@@ -1,10 +1,11 @@
 //! From a task's end to the result that Celery's client reads, over rpc and from Redis.
 
-use super::{End, Exception, Head, Json, response};
+use super::{End, Exception, Head, Json, response, unmask};
 use crate::envelope::Envelope;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::fmt::Write;
 
 /// What a task has sent, as its result lists it: `AsyncResult.children`.
@@ -109,7 +110,10 @@ pub(super) fn instant(unix_ms: u64) -> String {
 
 /// JSON text as bytes for others: the numbers that stand masked in it become Python's words again.
 pub(super) fn sent(json: String) -> Bytes {
-    json.into()
+    match unmask(&json) {
+        Cow::Owned(json) => json.into(),
+        Cow::Borrowed(_) => json.into(),
+    }
 }
 
 /// A text as a JSON string.

@@ -1,7 +1,7 @@
 //! A signature: a task that is to be sent later, as Celery writes it into messages.
 
 use super::Json;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ pub struct Signature {
     /// The task's name; `celery.group`, `celery.chain` and `celery.chord` stand for more than one.
     pub task: String,
     /// Its positional arguments, behind what is put in front of them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub args: Vec<Json>,
     /// Its named arguments.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub kwargs: BTreeMap<String, Json>,
     /// How it is sent: `task_id`, `queue`, `link` and many more; unknown ones mean nothing.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub options: BTreeMap<String, Json>,
     /// `group`, `chain` or `chord`.
     #[serde(default)]
     pub subtask_type: Option<String>,
     /// Nothing is put in front of its arguments.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub immutable: bool,
 }
 
@@ -133,4 +133,9 @@ impl Signature {
 pub(super) fn raw(value: &(impl Serialize + ?Sized)) -> Json {
     // Maps with string keys, lists and texts are always JSON.
     to_raw_value(value).expect("a value of strings, lists and maps is JSON")
+}
+
+/// Producers that are no Python may write null where they mean nothing.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(reader: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(reader)?.unwrap_or_default())
 }
