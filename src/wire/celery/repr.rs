@@ -1,6 +1,6 @@
 //! JSON as Python would show it: what events and `celery inspect` display of arguments, results and exceptions.
 
-use super::{Exception, Json};
+use super::{Exception, Json, unmask};
 use std::fmt::Write;
 
 /// The longest text shown, in characters, as Celery cuts what it shows of arguments and results.
@@ -53,12 +53,12 @@ pub fn text(text: &str) -> String {
 /// Positional arguments: `(1, 'a')`, `('alone',)`.
 pub fn arguments(args: &[Json]) -> String {
     let end = if args.len() == 1 { ",)" } else { ")" };
-    joined("(", args.iter().map(|arg| json(arg.get())), end)
+    joined("(", args.iter().map(|arg| json(&unmask(arg.get()))), end)
 }
 
 /// Named arguments: `{'timeout': 5}`.
 pub fn named<'a>(kwargs: impl Iterator<Item = (&'a str, &'a Json)>) -> String {
-    joined("{", kwargs.map(|(name, value)| format!("{}: {}", text(name), json(value.get()))), "}")
+    joined("{", kwargs.map(|(name, value)| format!("{}: {}", text(name), json(&unmask(value.get())))), "}")
 }
 
 /// Goes on only until there is enough to be cut.

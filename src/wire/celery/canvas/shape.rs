@@ -33,8 +33,7 @@ pub(super) fn steps(chain: &Signature) -> Vec<Signature> {
         }
     }
     let mut chained = Vec::with_capacity(flat.len());
-    let mut rest = flat.into_iter().rev();
-    while let Some(step) = rest.next() {
+    for step in flat.into_iter().rev() {
         match (step.kind(), chained.pop()) {
             (Kind::Group, Some(body)) => chained.push(Signature::chord(&step, &body)),
             (Kind::Chord, Some(behind)) if ends_in_group(&step) => {

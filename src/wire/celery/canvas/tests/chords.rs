@@ -118,6 +118,17 @@ fn results_are_lists_within_lists_where_the_header_is() {
 }
 
 #[test]
+fn numbers_that_only_python_knows_pass_through_a_chord() {
+    let masked = super::super::super::nonfinite::mask("NaN").unwrap();
+    let [first, second] = parts(&done("2"), &done(&masked));
+    assert!(second.member().ends_with("\"SUCCESS\", NaN]"), "{}", second.member());
+    let after = complete(&second, &[first.member(), second.member()], None, &sender());
+    let envelope = &after.messages[0].envelope;
+    assert!(envelope.body.starts_with(b"[[[7,NaN]], {}"), "{:?}", envelope.body);
+    assert_eq!(envelope.headers.text("argsrepr"), Some("([7, nan],)"));
+}
+
+#[test]
 fn a_task_of_a_group_without_a_chord_is_no_part() {
     let vector = read(&load("v2-group.0").envelope);
     assert!(vector.head.group.is_some());
