@@ -68,6 +68,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lapin", &["src/amqp/"]),
     ("metrics", &["src/metrics/"]),
     ("metrics_exporter_prometheus", &["src/telemetry/"]),
+    ("regex_lite", &["src/wire/celery/"]),
     ("rumqttc", &["src/mqtt/link.rs"]),
     ("rustls", &["src/amqp/", "src/mqtt/"]),
     ("rustls_native_certs", &["src/amqp/", "src/mqtt/"]),
