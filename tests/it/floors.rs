@@ -73,6 +73,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("memchr", &["src/wire/celery/"]),
     ("metrics", &["src/metrics/"]),
     ("metrics_exporter_prometheus", &["src/telemetry/"]),
+    ("regex_lite", &["src/wire/celery/"]),
     ("rmp", &["src/wire/celery/msgpack.rs"]),
     ("rumqttc", &["src/mqtt/link.rs"]),
     ("rustls", &["src/amqp/", "src/mqtt/"]),
