@@ -43,7 +43,7 @@ fn not_masked(field: impl fmt::Display, value: &RawValue, right: &str) -> Result
 /// A string.
 pub(super) fn text(field: impl fmt::Display, value: &RawValue) -> Result<Arc<str>, Fault> {
     not_masked(&field, value, "a string")?;
-    Ok(value::text(field, &*plain(value)?)?.into())
+    Ok(value::text(field, &plain(value)?)?.into())
 }
 
 /// The name of a profile.
