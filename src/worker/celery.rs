@@ -140,7 +140,7 @@ impl Asked {
             (Some(stopped), Status::Cancelled) => stopped.end(),
             _ => {
                 let returns = options.calls.returns(&self.head.name).unwrap_or_default();
-                celery::end(outcome, about, returns, |answer| End::Success(celery::success(Some(answer))))
+                celery::end(outcome, about, returns, celery::success)
             }
         }
     }

@@ -21,15 +21,29 @@ const ABORT: &str = "\"20%:100\" or {\"failed_percent\": 20, \"after\": 100}";
 
 /// A value without the marks of Python's types: a UUID is its text. Only lists and objects can have any.
 pub(super) fn plain(value: &RawValue) -> Result<Cow<'_, RawValue>, Fault> {
-    match value.get().as_bytes().first() {
-        Some(b'{' | b'[') => Ok(Cow::Owned(typed::plain(&value.to_owned())?)),
-        _ => Ok(Cow::Borrowed(value)),
+    match may_be_typed(value.get()) {
+        true => Ok(Cow::Owned(typed::plain(&value.to_owned())?)),
+        false => Ok(Cow::Borrowed(value)),
+    }
+}
+
+fn may_be_typed(json: &str) -> bool {
+    json.starts_with(['{', '[']) && json.contains("__type__")
+}
+
+/// Refuses a number that only Python knows where something else is right: masked, it would be taken for a string.
+fn not_masked(field: impl fmt::Display, value: &RawValue, right: &str) -> Result<(), Fault> {
+    let is_string = value.get().starts_with('"');
+    match is_string.then(|| unmask(value.get())) {
+        Some(Cow::Owned(number)) => Err(Fault::Said(format!("{field} is {number}; {right} is right"))),
+        Some(Cow::Borrowed(_)) | None => Ok(()),
     }
 }
 
 /// A string.
 pub(super) fn text(field: impl fmt::Display, value: &RawValue) -> Result<Arc<str>, Fault> {
-    Ok(value::text(field, &*plain(value)?)?.into())
+    not_masked(&field, value, "a string")?;
+    Ok(value::text(field, &plain(value)?)?.into())
 }
 
 /// The name of a profile.
@@ -45,6 +59,7 @@ pub(super) fn profile(value: &RawValue) -> Result<Arc<str>, Fault> {
 pub(super) fn seconds(field: &str, value: &RawValue) -> Result<Duration, Fault> {
     let most = MAX_TIMEOUT_MS / 1_000;
     let right = format!("a number of seconds above 0 and up to {most}");
+    not_masked(field, value, &right)?;
     let seconds = number(field, value, &right, |seconds| seconds > 0.0 && seconds <= most as f64)?;
     // The bounds above leave no room for a number that does not fit.
     Ok(Duration::from_millis(((seconds * 1_000.0).round() as u64).max(1)))
@@ -58,7 +73,9 @@ pub(super) fn guarantee(value: &RawValue) -> Result<Guarantee, Fault> {
 
 /// Devices a second.
 pub(super) fn rate(value: &RawValue) -> Result<f64, Fault> {
-    Ok(number("rate", value, "a number of devices a second from 0.001", |rate| rate >= MIN_RATE)?)
+    let right = "a number of devices a second from 0.001";
+    not_masked("rate", value, right)?;
+    Ok(number("rate", value, right, |rate| rate >= MIN_RATE)?)
 }
 
 /// Devices at a time.
@@ -100,7 +117,7 @@ pub(super) fn abort_text(text: &str) -> Option<Abort> {
 pub(super) fn payload(field: impl fmt::Display, value: &RawValue, limits: &Limits) -> Result<Payload, Fault> {
     let payload = match value.get() {
         "null" => return Ok(Payload::Empty),
-        json if json.starts_with('{') => match typed::bytes(&value.to_owned()) {
+        json if may_be_typed(json) => match typed::bytes(&value.to_owned()) {
             Some(bytes) => Payload::Bytes(bytes?),
             None => Payload::Json(written(value)?.into()),
         },
@@ -132,7 +149,8 @@ pub(super) fn devices(field: &str, value: &RawValue, limits: &Limits) -> Result<
     let target = |(index, item): (usize, &RawValue)| {
         let here = format_args!("{field}[{index}]");
         // A marked value, such as a UUID, is an id and no device with a payload.
-        let is_object = item.get().starts_with('{') && plain(item)?.get().starts_with('{');
+        let is_object =
+            item.get().starts_with('{') && (!may_be_typed(item.get()) || plain(item)?.get().starts_with('{'));
         if !is_object {
             return Ok(Target { device: text(here, item)?, payload: None });
         }

@@ -6,7 +6,7 @@ use super::fault::Fault;
 use crate::excerpt::Excerpt;
 use crate::job::Payload;
 use crate::wire::native::Limits;
-use crate::wire::native::value::{self, wrong};
+use crate::wire::native::value::wrong;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -93,7 +93,7 @@ fn insert(out: &mut String, bound: &Bound<'_>, index: usize) -> Result<(), Fault
     };
     let plain = argument::plain(given)?;
     match plain.get().as_bytes().first() {
-        Some(b'"') => out.push_str(&value::text(name, &*plain)?),
+        Some(b'"') => out.push_str(&argument::text(name, &plain)?),
         Some(b'-' | b'0'..=b'9') => out.push_str(plain.get()),
         _ => return Err(Fault::Said(wrong(name, given, "a string or a number"))),
     }

@@ -1,7 +1,7 @@
 //! What the end of a command is to its Celery caller: a result, an exception, or revoked.
 
 use super::call::Returns;
-use super::{End, Exception};
+use super::{End, Exception, Json};
 use crate::excerpt::{Excerpt, truncate};
 use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::wire::native::{FAILED_LISTED, Summary};
@@ -26,12 +26,11 @@ pub struct About<'a> {
 
 /// The end of a task whose command came to this outcome.
 ///
-/// `returns` is what the task gives back where it succeeds; `success` makes the result of a device's answer, which may be
-/// empty.
-pub fn end(outcome: &Outcome, about: &About<'_>, returns: Returns, success: impl FnOnce(&[u8]) -> End) -> End {
+/// `returns` is what the task gives back where it succeeds; `success` makes the result of a device's answer.
+pub fn end(outcome: &Outcome, about: &About<'_>, returns: Returns, success: impl FnOnce(Option<&[u8]>) -> Json) -> End {
     let kind = match outcome.status {
         Status::Succeeded if returns == Returns::Answer => {
-            return success(outcome.response.as_deref().unwrap_or_default());
+            return End::Success(success(outcome.response.as_deref()));
         }
         Status::Succeeded => return End::Success(RawValue::NULL.to_owned()),
         Status::Expired => return End::Revoked(Exception::revoked("expired")),
@@ -78,7 +77,7 @@ pub fn invalid(id: &str, failure: &Failure) -> Exception {
 pub fn failed_here(about: &About<'_>, code: &'static str, message: &str, executed: Executed) -> End {
     let status = if executed == Executed::No { Status::Undeliverable } else { Status::Unknown };
     let outcome = Outcome::new(status, executed, Some(Failure::new(code, message)));
-    end(&outcome, about, Returns::Nothing, |_| End::Success(RawValue::NULL.to_owned()))
+    end(&outcome, about, Returns::Nothing, |_| RawValue::NULL.to_owned())
 }
 
 /// The end of a bulk: its summary, as in the native format. A bulk that was aborted or cancelled has one too.
@@ -156,3 +155,6 @@ fn is_typed(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;
