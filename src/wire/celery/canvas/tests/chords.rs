@@ -128,6 +128,21 @@ fn numbers_that_only_python_knows_pass_through_a_chord() {
     assert_eq!(envelope.headers.text("argsrepr"), Some("([7, nan],)"));
 }
 
+/// Celery before 5.7 writes a chord's body into its header's tasks before it is begun.
+#[test]
+fn a_chord_that_was_never_begun_has_no_parts() {
+    let body = r#"{"task": "body", "options": {"task_id": "body"}}"#;
+    let member = format!(r#"{{"task": "a", "options": {{"task_id": "a", "group_id": "g", "chord": {body}}}}}"#);
+    let chord = format!(
+        r#"{{"task": "celery.chord", "subtask_type": "chord", "options": {{"task_id": "g"}},
+            "kwargs": {{"kwargs": {{}}, "header": [{member}, {member}], "body": {body}}}}}"#
+    );
+    let first = task(Embed { chain: vec![sig(&chord)], ..Embed::default() });
+    let after = after(&first, &bad_thing(), &sender());
+    assert!(after.parts.is_empty(), "{after:?}");
+    assert_eq!(after.answers.iter().map(|answer| answer.id.as_str()).collect::<Vec<_>>(), ["a", "body"]);
+}
+
 #[test]
 fn a_task_of_a_group_without_a_chord_is_no_part() {
     let vector = read(&load("v2-group.0").envelope);
