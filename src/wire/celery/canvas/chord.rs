@@ -2,11 +2,12 @@
 
 use super::super::result::{Child, exception};
 use super::super::signature::raw;
-use super::super::{Embed, End, Exception, Head, Json, Kind, Signature, repr, unmask};
+use super::super::{Embed, End, Exception, Head, Json, Kind, Signature, nonfinite, repr};
 use super::bind::Membership;
 use super::send::Plan;
 use super::{After, Sender, Work, shape};
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// A chord that is begun: its counters are to be set before any of its tasks is sent.
@@ -62,7 +63,8 @@ impl ChordPart {
 
     /// The member of the sorted set of parts: `[1, id, state, result]`.
     pub fn member(&self) -> String {
-        unmask(&format!("[1, {}, \"{}\", {}]", raw(self.id.as_str()), self.state, self.result)).into_owned()
+        let member = format!("[1, {}, \"{}\", {}]", raw(self.id.as_str()), self.state, self.result);
+        nonfinite::unmask(&member).into_owned()
     }
 }
 
@@ -132,8 +134,8 @@ struct Part(serde::de::IgnoredAny, String, String, Json);
 fn results(members: &[String], structure: Option<&str>) -> Result<Json, String> {
     let mut parts = Vec::with_capacity(members.len());
     for member in members {
-        let part: Part =
-            serde_json::from_str(member).map_err(|error| format!("Join error: a part cannot be read: {error}"))?;
+        let part: Part = serde_json::from_str(&masked(member))
+            .map_err(|error| format!("Join error: a part cannot be read: {error}"))?;
         if part.2 != "SUCCESS" {
             return Err(format!("Dependency {} raised {}", part.1, raised(part.3.get())));
         }
@@ -146,12 +148,17 @@ fn results(members: &[String], structure: Option<&str>) -> Result<Json, String> 
             struct Kept {
                 result: Tuple,
             }
-            let kept: Kept = serde_json::from_str(structure)
+            let kept: Kept = serde_json::from_str(&masked(structure))
                 .map_err(|error| format!("Join error: the group's result cannot be read: {error}"))?;
             let by_id = parts.iter().map(|part| (part.1.as_str(), &part.3)).collect();
             kept.result.join(&by_id)
         }
     }
+}
+
+/// What others wrote, with the numbers masked that only Python knows.
+fn masked(text: &str) -> Cow<'_, str> {
+    nonfinite::mask(text).map_or(Cow::Borrowed(text), Cow::Owned)
 }
 
 /// Celery's result tuple: `[[id, parent], members]`.
