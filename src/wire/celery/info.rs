@@ -220,8 +220,12 @@ impl Stats<'_> {
     /// As `stats` shows it. Flower's page of a worker fails without `total` and `broker`. Names with no task are left out, as
     /// Celery does.
     pub fn shown(&self) -> Value {
-        let total: Map<String, Value> =
-            self.total.iter().filter(|(_, count)| *count > 0).map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
+        let total: Map<String, Value> = self
+            .total
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| ((*name).to_owned(), json!(count)))
+            .collect();
         let Broker { hostname, port, userid, virtual_host, ssl } = self.broker;
         let Usage { utime, stime, maxrss } = self.usage;
         json!({

@@ -48,7 +48,11 @@ fn every_captured_reply_is_what_we_would_write_for_the_same_value() {
             headers
         };
         assert_eq!(sorted(&ours), sorted(&envelope), "{name}");
-        assert_eq!(Envelope { body: envelope.body.clone(), headers: envelope.headers.clone(), ..ours }, envelope, "{name}");
+        assert_eq!(
+            Envelope { body: envelope.body.clone(), headers: envelope.headers.clone(), ..ours },
+            envelope,
+            "{name}"
+        );
     }
 }
 
@@ -90,14 +94,15 @@ fn what_cannot_be_read_is_said() {
 #[test]
 fn our_question_to_other_nodes_is_the_captured_one_and_their_answers_are_read() {
     let Vector { envelope, json, .. } = load("ctl-hello-request");
-    let reply_to = ReplyTo {
-        exchange: REPLY_EXCHANGE.to_owned(),
-        routing_key: "0f5e6d67-a764-39ec-9678-689b06caf0b7".to_owned(),
-    };
+    let reply_to =
+        ReplyTo { exchange: REPLY_EXCHANGE.to_owned(), routing_key: "0f5e6d67-a764-39ec-9678-689b06caf0b7".to_owned() };
     let ours = hello("ref@lab", &[] as &[&str], &reply_to, "95f3d4b5-be7e-426b-b8d3-32405cf593a7", 1);
     let body: Any = serde_json::from_str(json["body_text"].as_str().unwrap()).unwrap();
     assert_eq!(serde_json::from_slice::<Any>(&ours.body).unwrap(), body);
-    assert_eq!(request(&ours, NODE, THEN).unwrap().unwrap().method, request(&envelope, NODE, THEN).unwrap().unwrap().method);
+    assert_eq!(
+        request(&ours, NODE, THEN).unwrap().unwrap().method,
+        request(&envelope, NODE, THEN).unwrap().unwrap().method
+    );
     let answer = r#"{"a@lab": {"revoked": ["x", "y"], "clock": 7}, "ref@lab": null}"#;
     assert_eq!(greetings(&asked(answer)), [Greeting { revoked: vec!["x".to_owned(), "y".to_owned()], clock: 7 }]);
     assert_eq!(greetings(&asked("nonsense")), []);

@@ -1,0 +1,1 @@
+//! Every command, asked as Celery asks it.
