@@ -114,7 +114,7 @@ impl Node {
         let (beats, asked) = mpsc::channel(1);
         if options.events {
             let voice = Voice::new(&options, book.clone(), events.clone());
-            tasks.spawn(voice.run(connection.state(), asked, stop.clone()));
+            tasks.spawn(voice.run(connection.clone(), asked, stop.clone()));
         }
         if options.control {
             let panel = Arc::new(Panel::new(book, options));

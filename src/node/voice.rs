@@ -2,16 +2,18 @@
 
 use super::shown::load;
 use super::{Book, Options};
-use crate::amqp::{Address, LinkState, Loose};
+use crate::amqp::{Address, Connection, LinkState, Loose};
 use crate::wire::celery::event::{self, Condition, Happening, Sender, seconds};
 use std::future::pending;
 use std::time::{Duration, SystemTime};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// Events of tasks in one message, and how long the first of them waits for others.
 const BATCH: (usize, Duration) = (100, Duration::from_millis(500));
+/// How long a connection that is up may take to be usable.
+const READY: Duration = Duration::from_secs(1);
 
 /// See the file's head.
 pub(super) struct Voice {
@@ -38,18 +40,14 @@ impl Voice {
     }
 
     /// Until the stop; `asked` wants heartbeats in between.
-    pub(super) async fn run(
-        mut self,
-        mut link: watch::Receiver<LinkState>,
-        mut asked: mpsc::Receiver<()>,
-        stop: CancellationToken,
-    ) {
+    pub(super) async fn run(mut self, connection: Connection, mut asked: mpsc::Receiver<()>, stop: CancellationToken) {
         let mut happenings = self.book.happenings();
         let (mut batch, mut due): (Vec<Happening>, Option<Instant>) = (Vec::with_capacity(BATCH.0), None);
         let mut tick = interval(self.heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();
         let mut online = None;
+        let mut link = connection.state();
         link.mark_changed();
         loop {
             tokio::select! {
@@ -58,6 +56,8 @@ impl Voice {
                     let state = link.borrow_and_update().clone();
                     if let LinkState::Up { epoch } = state && online != Some(epoch) {
                         online = Some(epoch);
+                        // The state is told a moment before the connection can be used.
+                        let _ = connection.up(READY).await;
                         self.tell("worker-online");
                     }
                 }
