@@ -257,5 +257,10 @@ pub fn seconds(at: SystemTime) -> f64 {
 /// A moment in milliseconds since the Unix epoch as Python's `isoformat` writes it.
 pub(super) fn moment(unix_ms: u64) -> String {
     let at = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    at.unwrap_or(jiff::Timestamp::MAX).strftime("%Y-%m-%dT%H:%M:%S%.f+00:00").to_string()
+    // Microseconds, or none at all.
+    let format = if unix_ms % 1000 == 0 { "%Y-%m-%dT%H:%M:%S+00:00" } else { "%Y-%m-%dT%H:%M:%S%.6f+00:00" };
+    at.unwrap_or(jiff::Timestamp::MAX).strftime(format).to_string()
 }
+
+#[cfg(test)]
+mod tests;
