@@ -1,11 +1,11 @@
 //! Exchanges that several programs declare alike: whoever comes second with other flags is refused, so they are fixed.
 
-use lapin::ExchangeKind as Kind;
 use lapin::options::ExchangeDeclareOptions;
 use lapin::types::FieldTable;
 use std::time::Duration;
 use tracing::warn;
 
+use super::binding::kind;
 use super::connection::Link;
 use super::topology::refusal;
 use super::{Error, properties};
@@ -38,11 +38,7 @@ impl SharedExchange {
     pub(super) async fn declare(self, link: &Link, deadline: Duration) -> Result<(), Error> {
         let channel = link.channel(deadline).await?;
         let name = properties::short("exchange", self.name.to_owned()).map_err(|e| Error::Channel(e.to_string()))?;
-        let kind = match self.routes {
-            Routes::Fanout => Kind::Fanout,
-            Routes::Direct => Kind::Direct,
-            Routes::Topic => Kind::Topic,
-        };
+        let kind = kind(self.routes);
         let options = ExchangeDeclareOptions { durable: self.durable, ..ExchangeDeclareOptions::default() };
         let mut refused = None;
         let declaring = async {

@@ -10,6 +10,7 @@
 //! once its tries are used up, and takes acknowledgements of one incarnation for deliveries of the next.
 
 mod acks;
+mod binding;
 mod browse;
 mod connection;
 mod consumer;
@@ -40,6 +41,7 @@ mod stream;
 mod tls;
 mod topology;
 
+pub use binding::BindingSpec;
 pub use browse::{Bounds, Browser, Held};
 pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};

@@ -1,8 +1,8 @@
 //! The Celery half of a worker: its queue as a Celery client declares it, its results, and where its tasks go on to.
 
-use crate::amqp::{QueueKind, QueueSpec, Topology};
+use crate::amqp::{BindingSpec, QueueKind, QueueSpec, Routes, Topology};
 use crate::backend::{self, Backend};
-use crate::config::{CelerySection, Config, QueueType};
+use crate::config::{CelerySection, Config, ExchangeType, QueueType};
 use crate::node::Book;
 use crate::wire::celery::{Bounds, Calls, Target};
 use crate::worker::CeleryOptions;
@@ -73,5 +73,14 @@ pub fn celery_topology(config: &Config) -> Topology {
         delivery_limit: None,
         arguments: section.queue_arguments.clone(),
     };
-    Topology { queues: vec![queue], declare: config.amqp.declare }
+    let is_topic = section.exchange_type == ExchangeType::Topic;
+    let binding = BindingSpec {
+        queue: section.queue.clone(),
+        exchange: section.exchange.clone(),
+        routes: if is_topic { Routes::Topic } else { Routes::Direct },
+        routing_key: section.routing_key.clone(),
+        // Clients delay through the broker where the exchange is no direct one, and leave it to us to make what that takes.
+        delayed: is_topic,
+    };
+    Topology { queues: vec![queue], bindings: vec![binding], declare: config.amqp.declare }
 }

@@ -36,7 +36,8 @@ impl Intakes {
         (queue, topology, prefetch): (&str, Topology, u16),
         part: &'static str,
     ) -> Vec<Intake> {
-        let suspects = Topology { queues: vec![quarantine(config, queue)], declare: config.amqp.declare };
+        let suspects =
+            Topology { queues: vec![quarantine(config, queue)], declare: config.amqp.declare, ..Topology::default() };
         let apart = worker::quarantine_queue(queue);
         let consume = |topology, queue, prefetch| {
             Consumer::start_exact(self.consuming.clone(), topology, queue, prefetch, self.publisher.clone())
