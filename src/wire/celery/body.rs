@@ -1,9 +1,9 @@
 //! From the bytes of a task's message to the JSON text of its body.
 
 use super::compression::Compression;
-use super::members::Parts;
+use super::members::{self, Parts};
 use super::nonfinite::{self, end_of_string};
-use super::refusal::{disallowed, undecodable};
+use super::refusal::{disallowed, invalid, undecodable};
 use super::{Bounds, Exception, msgpack, typed};
 use crate::envelope::{Envelope, Value};
 use crate::excerpt::Excerpt;
@@ -73,15 +73,21 @@ pub(super) fn text<'a>(
 ///
 /// # Errors
 ///
-/// `DecodeError` where it is no JSON as Python reads it, or has a typed value that is none.
-pub(super) fn parts<'a>(text: &'a str, masked: &'a mut Option<String>) -> Result<Parts<'a>, Exception> {
+/// `DecodeError` where it is no JSON as Python reads it, or has a typed value that is none; `InvalidTaskError` where it is
+/// an object of too many members.
+pub(super) fn parts<'a>(
+    text: &'a str,
+    masked: &'a mut Option<String>,
+    bounds: &Bounds,
+) -> Result<Parts<'a>, Exception> {
     // Python's decoder is not asked about nothing, and takes it for a body of the wrong shape.
     if text.is_empty() {
         return Ok(Parts::Other);
     }
     typed::check(text)?;
-    let problem = match serde_json::from_str(text) {
+    let problem = match members::parts(text, bounds.max_items) {
         Ok(parts) => return Ok(parts),
+        Err(problem) if problem.is_data() => return Err(invalid(format!("the body: {problem}"))),
         Err(problem) => problem,
     };
     let no_json = |problem: serde_json::Error| {
@@ -92,7 +98,7 @@ pub(super) fn parts<'a>(text: &'a str, masked: &'a mut Option<String>) -> Result
     };
     *masked = nonfinite::mask(text);
     match masked {
-        Some(masked) => serde_json::from_str(masked).map_err(no_json),
+        Some(masked) => members::parts(masked, bounds.max_items).map_err(no_json),
         None => Err(no_json(problem)),
     }
 }

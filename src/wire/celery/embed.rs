@@ -1,6 +1,6 @@
 //! What follows on a task's end, read while the task is: one that cannot be sent later is refused before anything runs.
 
-use super::members::{Members, Shown};
+use super::members::{self, Members, Shown};
 use super::refusal::invalid;
 use super::{Embed, Exception, Signature};
 use serde_json::value::RawValue;
@@ -9,9 +9,9 @@ use serde_json::value::RawValue;
 ///
 /// # Errors
 ///
-/// `InvalidTaskError` where one is no list of objects with a `task`; the chord is one such object.
-pub(super) fn embed(members: &Members<'_>) -> Result<Embed, Exception> {
-    let list = |name| signatures(name, members.get(name));
+/// `InvalidTaskError` where one is no list of at most so many objects with a `task`; the chord is one such object.
+pub(super) fn embed(members: &Members<'_>, most: usize) -> Result<Embed, Exception> {
+    let list = |name| signatures(name, members.get(name), most);
     Ok(Embed {
         callbacks: list("callbacks")?,
         errbacks: list("errbacks")?,
@@ -27,10 +27,12 @@ fn is_there(value: &&RawValue) -> bool {
     value.get() != "null"
 }
 
-fn signatures(name: &str, value: Option<&RawValue>) -> Result<Vec<Signature>, Exception> {
+fn signatures(name: &str, value: Option<&RawValue>, most: usize) -> Result<Vec<Signature>, Exception> {
     let Some(value) = value.filter(is_there) else { return Ok(Vec::new()) };
-    let items: Vec<&RawValue> = serde_json::from_str(value.get())
-        .map_err(|_| invalid(format!("{name} is {}; a list of signatures is right", Shown(value.get()))))?;
+    if !value.get().starts_with('[') {
+        return Err(invalid(format!("{name} is {}; a list of signatures is right", Shown(value.get()))));
+    }
+    let items = members::items(value.get(), most).map_err(|problem| invalid(format!("{name}: {problem}")))?;
     items.iter().enumerate().map(|(at, item)| signature(&format!("{name}[{at}]"), item)).collect()
 }
 

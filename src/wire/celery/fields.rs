@@ -40,6 +40,11 @@ impl<'a> Fields<'a> {
         fields
     }
 
+    /// Whether a header of that name means something here.
+    pub(super) fn knows(name: &str) -> bool {
+        Self::default().place(name).is_some()
+    }
+
     /// Takes what these headers say, except where they say null. The application's own headers stay the ones from before.
     pub(super) fn override_with(&mut self, headers: &'a Headers) {
         for header in headers.0.iter().filter(|(_, value)| *value != Value::Null) {

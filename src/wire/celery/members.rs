@@ -1,13 +1,13 @@
 //! The parts of a body, each still as the text that it came as: the syntax of all of it is checked, and nothing is built.
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::HashMap;
 use std::fmt;
 
 /// A value's parts.
 pub(super) enum Parts<'a> {
-    /// The first three items of a list, and how many there are.
+    /// The first items of a list, three at least, and how many there are.
     List(Vec<&'a RawValue>, usize),
     /// The members of an object.
     Object(Members<'a>),
@@ -55,21 +55,46 @@ fn last_wins<T>(members: &mut Vec<(String, T)>) {
     *members = kept;
 }
 
-struct PartsVisitor;
+/// The parts of a value.
+///
+/// # Errors
+///
+/// That of the syntax; or, of the category `Data`, that an object has more than `most` members.
+pub(super) fn parts(text: &str, most: usize) -> Result<Parts<'_>, serde_json::Error> {
+    whole(text, PartsVisitor { most, items: 3 })
+}
 
-impl<'de> Deserialize<'de> for Parts<'de> {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        reader.deserialize_any(PartsVisitor)
+/// The members of an object of which nobody has yet counted them. As [`parts`]; another kind of value has none.
+pub(super) fn members(text: &str, most: usize) -> Result<Members<'_>, serde_json::Error> {
+    match parts(text, most)? {
+        Parts::Object(members) => Ok(members),
+        _ => Ok(Members::default()),
     }
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
-        match Parts::deserialize(reader)? {
-            Parts::Object(members) => Ok(members),
-            _ => Err(serde::de::Error::custom("no object")),
+/// The items of a list. As [`parts`]; another kind of value has none.
+pub(super) fn items(text: &str, most: usize) -> Result<Vec<&RawValue>, serde_json::Error> {
+    match whole(text, PartsVisitor { most, items: most })? {
+        Parts::List(items, count) if count <= most => Ok(items),
+        Parts::List(_, count) => {
+            Err(serde_json::Error::custom(format_args!("there are {count}; at most {most} are right")))
         }
+        _ => Ok(Vec::new()),
     }
+}
+
+fn whole<'a>(text: &'a str, visitor: PartsVisitor) -> Result<Parts<'a>, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let parts = reader.deserialize_any(visitor)?;
+    reader.end()?;
+    Ok(parts)
+}
+
+struct PartsVisitor {
+    /// So many members an object may have.
+    most: usize,
+    /// So many items of a list are kept.
+    items: usize,
 }
 
 impl<'de> Visitor<'de> for PartsVisitor {
@@ -80,9 +105,9 @@ impl<'de> Visitor<'de> for PartsVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Parts<'de>, A::Error> {
-        let mut first = Vec::with_capacity(3);
+        let mut first = Vec::new();
         let mut count = 0;
-        while first.len() < 3 {
+        while first.len() < self.items {
             match seq.next_element::<&RawValue>()? {
                 Some(item) => first.push(item),
                 None => return Ok(Parts::List(first, count)),
@@ -98,6 +123,12 @@ impl<'de> Visitor<'de> for PartsVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts<'de>, A::Error> {
         let mut members: Vec<(String, &RawValue)> = Vec::new();
         while let Some(member) = map.next_entry()? {
+            if members.len() == self.most {
+                return Err(A::Error::custom(format_args!(
+                    "there are more than {} members; at most those are right",
+                    self.most
+                )));
+            }
             members.push(member);
         }
         last_wins(&mut members);
@@ -151,20 +182,23 @@ mod tests {
     fn of_a_name_that_stood_twice_the_last_value_is_kept_in_the_first_place() {
         let many: Vec<String> = (0..40).map(|n| format!("\"k{}\": {n}", n % 30)).collect();
         let many = format!("{{{}}}", many.join(","));
-        let members: Members<'_> = serde_json::from_str(&many).unwrap();
-        assert_eq!(members.0.len(), 30);
-        assert_eq!(members.0[3].0, "k3");
-        assert_eq!(members.get("k3").unwrap().get(), "33");
-        assert_eq!(members.get("k13").unwrap().get(), "13");
-        let few: Members<'_> = serde_json::from_str(r#"{"a": 1, "b": 2, "\u0061": 3}"#).unwrap();
-        assert_eq!(few.get("a").unwrap().get(), "3");
+        let members_of = |text| members(text, 40).unwrap();
+        assert_eq!(members_of(&many).0.len(), 30);
+        assert_eq!(members_of(&many).0[3].0, "k3");
+        assert_eq!(members_of(&many).get("k3").unwrap().get(), "33");
+        assert_eq!(members_of(&many).get("k13").unwrap().get(), "13");
+        assert_eq!(members_of(r#"{"a": 1, "b": 2, "\u0061": 3}"#).get("a").unwrap().get(), "3");
+        assert!(members(&many, 39).err().unwrap().is_data());
     }
 
     #[test]
     fn a_list_is_counted_whole() {
-        let Parts::List(first, count) = serde_json::from_str("[1, 2, 3, 4, 5]").unwrap() else { panic!("no list") };
+        let Parts::List(first, count) = parts("[1, 2, 3, 4, 5]", 0).unwrap() else { panic!("no list") };
         assert_eq!((first.len(), count), (3, 5));
-        assert!(matches!(serde_json::from_str("null").unwrap(), Parts::Other));
-        assert!(serde_json::from_str::<Parts<'_>>("[1, 2, 3, x]").is_err());
+        assert!(matches!(parts("null", 0).unwrap(), Parts::Other));
+        assert!(parts("[1, 2, 3, x]", 9).err().unwrap().is_syntax());
+        assert!(parts("[] []", 9).err().unwrap().is_syntax());
+        assert_eq!(items("[1, 2]", 2).unwrap().len(), 2);
+        assert_eq!(items("[1, 2]", 1).unwrap_err().to_string(), "there are 2; at most 1 are right");
     }
 }

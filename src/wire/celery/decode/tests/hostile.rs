@@ -130,9 +130,22 @@ proptest! {
 }
 
 #[test]
-fn a_great_many_members_are_read_in_a_moment() {
-    let members: Vec<String> = (0..150_000).map(|n| format!("\"k{}\":1", n % 100_000)).collect();
-    let body = format!("[[], {{{}}}, null]", members.join(","));
-    let task = taken("many members", &with_body(&body));
-    assert_eq!(task.kwargs.len(), 100_000);
+fn a_great_many_parts_are_refused_before_they_take_room() {
+    let ones = ["1"; 500_000].join(",");
+    let members: Vec<String> = (0..100_000).map(|n| format!("\"k{n}\":1")).collect();
+    let members = members.join(",");
+    let tasks = [r#"{"task":"t"}"#; 100_000].join(",");
+    for (body, says) in [
+        (format!("[[{ones}], {{}}, null]"), "args: there are 500000; at most 10000 are right"),
+        (format!("[[], {{{members}}}, null]"), "kwargs: there are more than 10000 members"),
+        (format!("[[], {{}}, {{\"chain\": [{tasks}]}}]"), "chain: there are 100000; at most 10000 are right"),
+        (format!("{{\"args\": [], {members}}}"), "the body: there are more than 10000 members"),
+    ] {
+        let exception = refused(says, &with_body(&body)).exception;
+        assert_eq!(exception.kind, "InvalidTaskError");
+        assert!(exception.args[0].as_str().unwrap().starts_with(says), "{exception:?}");
+    }
+    let members: Vec<String> = (0..10_000).map(|n| format!("\"k{}\":1", n % 5_000)).collect();
+    let task = taken("many members", &with_body(&format!("[[], {{{}}}, null]", members.join(","))));
+    assert_eq!(task.kwargs.len(), 5_000);
 }

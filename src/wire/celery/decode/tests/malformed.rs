@@ -123,14 +123,14 @@ fn bodies_that_are_wrong() {
         (r#"[[], {}, {"chord": []}]"#, "InvalidTaskError", "chord is a list; a signature"),
         (r#"{"args": 5}"#, "InvalidTaskError", "args is 5; a list is right"),
         (r#"{"args": [], "kwargs": null}"#, "InvalidTaskError", "kwargs is null; an object is right"),
-        (r#"[[], {"\ud800": 1}, {}]"#, "DecodeError", "the body has a name that is no Unicode"),
+        (r#"[[], {"\ud800": 1}, {}]"#, "DecodeError", "kwargs has a name that is no Unicode"),
         ("[[nan], {}, {}]", "DecodeError", "the body is no JSON"),
         ("[[NaN], {}, {}", "DecodeError", "the body is no JSON: EOF"),
         ("[[\"\n\"], {}, {}]", "DecodeError", "control character"),
         ("[[01], {}, {}]", "DecodeError", "the body is no JSON"),
         (&deep_args, "DecodeError", "deeper than 100 levels"),
         (&deep_kwargs, "DecodeError", "deeper than 100 levels"),
-        (&large, "DecodeError", "the body has 2097167 bytes; at most 2097152 are right"),
+        (&large, "DecodeError", "the body has 2097168 bytes; at most 2097152 are right"),
     ] {
         check(crate::excerpt::truncate(body, 60), &with_body(body), kind, says);
     }

@@ -1,12 +1,15 @@
 //! From an AMQP message to a task.
 
+mod told;
+mod work;
+
+use self::work::Work;
 use super::fields::{self, Fields, Shown};
-use super::members::{Members, Parts};
-use super::refusal::{invalid, not_registered, undecodable};
-use super::{Embed, Exception, Head, Json, Refusal, Task, body, embed, members, typed};
+use super::members::Parts;
+use super::refusal::{invalid, not_registered};
+use super::{Exception, Head, Refusal, Task, body};
 use crate::envelope::{Envelope, Headers, Value};
 use crate::excerpt::Excerpt;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -26,17 +29,20 @@ pub struct Bounds {
     /// How deep the list of arguments may nest. A result that quotes an argument is some levels deeper, and readers of JSON
     /// give up at 128.
     pub max_depth: usize,
+    /// The most positional arguments, named arguments, and signatures in one list. Many small ones take far more room than
+    /// their text.
+    pub max_items: usize,
     /// An `eta` after this instant is refused, in milliseconds since the Unix epoch.
     pub latest_eta: u64,
 }
 
 impl Default for Bounds {
-    /// 2 MiB, 100 levels, and 2^28 − 1 seconds from now on. Against that wait it does not matter that a program which keeps
+    /// 2 MiB, 100 levels, 10,000 items, and 2^28 − 1 seconds from now on. Against that wait it does not matter that a program which keeps
     /// the value for months refuses a little more.
     fn default() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let latest_eta = u64::try_from((now + LONGEST_WAIT).as_millis()).unwrap_or(u64::MAX);
-        Self { max_body_bytes: 2 * 1024 * 1024, max_depth: 100, latest_eta }
+        Self { max_body_bytes: 2 * 1024 * 1024, max_depth: 100, max_items: 10_000, latest_eta }
     }
 }
 
@@ -63,7 +69,7 @@ pub fn decode(envelope: &Envelope, bounds: &Bounds) -> Result<Task, Box<Refusal>
     };
     let mut masked = None;
     let parts = body::depth(&text, bounds.deepest())
-        .and_then(|depth| Ok((depth > bounds.max_depth, body::parts(&text, &mut masked)?)));
+        .and_then(|depth| Ok((depth > bounds.max_depth, body::parts(&text, &mut masked, bounds)?)));
     let (deep, parts) = match parts {
         Ok(parts) => parts,
         Err(exception) => return Err(refusal(envelope, &headers, exception)),
@@ -71,7 +77,7 @@ pub fn decode(envelope: &Envelope, bounds: &Bounds) -> Result<Task, Box<Refusal>
     let told;
     let (fields, in_body) = match &parts {
         Parts::Object(members) if headers.task.is_none() || members.get("args").is_some() => {
-            told = told_by(members);
+            told = told::headers(members);
             let mut fields = Fields::of(&told);
             fields.override_with(&envelope.headers);
             fields.extra = headers.extra;
@@ -79,112 +85,13 @@ pub fn decode(envelope: &Envelope, bounds: &Bounds) -> Result<Task, Box<Refusal>
         }
         _ => (headers, false),
     };
-    let read = shape(parts, in_body, if deep { Some(bounds.max_depth) } else { None })
-        .and_then(|work| task(envelope, &fields, in_body, work, bounds));
+    let read = work::work(parts, in_body, deep, bounds).and_then(|work| task(envelope, &fields, in_body, work, bounds));
     read.map_err(|exception| refusal(envelope, &fields, exception))
 }
 
 fn refusal(envelope: &Envelope, fields: &Fields<'_>, exception: Exception) -> Box<Refusal> {
     let id = id(envelope, fields, true).unwrap_or_else(|_| correlation_id(envelope).unwrap_or_default().into());
     Box::new(Refusal { head: head(envelope, fields, id), exception })
-}
-
-/// The members of protocol 1's body, as if they had been headers.
-fn told_by(members: &Members<'_>) -> Headers {
-    let parts_of_the_work = ["args", "kwargs", "callbacks", "errbacks", "chain", "chord", "utc", "compression"];
-    let members = members.0.iter().filter(|(name, _)| !parts_of_the_work.contains(&name.as_str()));
-    let mut told = Headers(members.filter_map(|(name, value)| Some((name.clone(), told(value)?))).collect());
-    // The older name of the same.
-    if matches!(told.get("group"), None | Some(Value::Null))
-        && let Some(group) = told.take("taskset")
-    {
-        told.set("group", group);
-    }
-    told
-}
-
-/// One member as the value that a header would have. An object is a typed value, or nothing that a header could be.
-fn told(value: &RawValue) -> Option<Value> {
-    fn header(json: serde_json::Value) -> Value {
-        match json {
-            serde_json::Value::Null => Value::Null,
-            serde_json::Value::Bool(bit) => Value::Bool(bit),
-            serde_json::Value::Number(number) => match number.as_i64() {
-                Some(number) => Value::Int(number),
-                None => Value::Float(number.as_f64().unwrap_or(f64::NAN)),
-            },
-            serde_json::Value::String(text) => Value::Text(text),
-            serde_json::Value::Array(items) => Value::List(items.into_iter().map(header).collect()),
-            serde_json::Value::Object(members) => {
-                Value::Table(Headers(members.into_iter().map(|(name, value)| (name, header(value))).collect()))
-            }
-        }
-    }
-    let plain = typed::plain(&value.to_owned()).ok()?;
-    serde_json::from_str(plain.get()).ok().map(header)
-}
-
-/// What a task is to do, and what then.
-#[derive(Default)]
-struct Work {
-    args: Vec<Json>,
-    kwargs: Vec<(String, Json)>,
-    embed: Embed,
-}
-
-/// Reads the work out of a body. `most` is how deep the arguments may nest, where that is still to be checked.
-fn shape(parts: Parts<'_>, in_body: bool, most: Option<usize>) -> Result<Work, Exception> {
-    let right = "[args, kwargs, embed] is right";
-    let (args, kwargs, embed) = match parts {
-        Parts::Object(members) if in_body => {
-            let embed = embed::embed(&members)?;
-            (members.get("args"), members.get("kwargs"), embed)
-        }
-        Parts::Object(_) => return Err(invalid(format!("the body is an object without args; {right}"))),
-        Parts::List(items, count) => match items[..] {
-            [args, kwargs, embed] if count == 3 => (Some(args), Some(kwargs), follows(embed)?),
-            _ => return Err(invalid(format!("the body is a list of {count}; {right}"))),
-        },
-        Parts::Other => return Err(invalid(format!("the body is neither a list nor an object; {right}"))),
-    };
-    for part in [args, kwargs].into_iter().flatten() {
-        most.map_or(Ok(0), |most| body::depth(part.get(), most))?;
-    }
-    Ok(Work {
-        args: match args {
-            Some(args) if args.get().starts_with('[') => read(args)?,
-            Some(args) => return Err(wrong("args", args, "a list")),
-            None => Vec::new(),
-        },
-        kwargs: match kwargs {
-            Some(kwargs) if kwargs.get().starts_with('{') => {
-                let members: Members<'_> = read(kwargs)?;
-                members.0.into_iter().map(|(name, value)| (name, value.to_owned())).collect()
-            }
-            Some(kwargs) => return Err(wrong("kwargs", kwargs, "an object")),
-            None => Vec::new(),
-        },
-        embed,
-    })
-}
-
-fn follows(value: &RawValue) -> Result<Embed, Exception> {
-    match read::<Parts<'_>>(value)? {
-        Parts::Object(members) => embed::embed(&members),
-        Parts::List(_, 0) => Ok(Embed::default()),
-        Parts::Other if value.get() == "null" => Ok(Embed::default()),
-        _ => Err(wrong("embed", value, "an object")),
-    }
-}
-
-fn wrong(name: &str, value: &RawValue, right: &str) -> Exception {
-    invalid(format!("{name} is {}; {right} is right", members::Shown(value.get())))
-}
-
-/// The syntax was checked, so what can still be wrong is a name that is no Unicode.
-fn read<'a, T: serde::Deserialize<'a>>(value: &'a RawValue) -> Result<T, Exception> {
-    serde_json::from_str(value.get())
-        .map_err(|problem| undecodable(format!("the body has a name that is no Unicode: {problem}")))
 }
 
 fn task(
