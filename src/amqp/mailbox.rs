@@ -18,8 +18,10 @@ const LOCKED: &str = "RESOURCE_LOCKED";
 pub struct MailboxSpec {
     /// The queue's name: nobody else's, or opening fails.
     pub queue: String,
-    /// What it is bound to, with an empty routing key.
+    /// What it is bound to.
     pub exchange: SharedExchange,
+    /// The routing key of the binding; a fanout exchange heeds none.
+    pub routing_key: String,
     /// The queue's arguments.
     pub arguments: Headers,
 }
@@ -50,11 +52,12 @@ impl Mailbox {
         let wrong = |error: properties::Unsendable| Error::Channel(error.to_string());
         let name = properties::short("queue", spec.queue.clone()).map_err(wrong)?;
         let exchange = properties::short("exchange", spec.exchange.name.to_owned()).map_err(wrong)?;
+        let routing_key = properties::short("routing_key", spec.routing_key.clone()).map_err(wrong)?;
         let arguments = properties::table(spec.arguments.clone()).map_err(wrong)?;
         let declaring = channel.queue_declare(name.clone(), QueueDeclareOptions::exclusive().auto_delete(), arguments);
         link.answer("queue.declare", deadline, declaring).await.map_err(|error| spec.told(error))?;
         let binding =
-            channel.queue_bind(name.clone(), exchange, "".into(), QueueBindOptions::default(), FieldTable::default());
+            channel.queue_bind(name.clone(), exchange, routing_key, QueueBindOptions::default(), FieldTable::default());
         link.answer("queue.bind", deadline, binding).await?;
         let qos = channel.basic_qos(capacity.max(1), BasicQosOptions { global: false });
         link.answer("basic.qos", deadline, qos).await?;

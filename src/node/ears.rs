@@ -183,5 +183,5 @@ fn spec(node: &str, exchange: SharedExchange) -> MailboxSpec {
     let mut arguments = Headers::default();
     arguments.set("x-expires", Value::Int(10_000));
     arguments.set("x-message-ttl", Value::Int(300_000));
-    MailboxSpec { queue: format!("{node}.{EXCHANGE}"), exchange, arguments }
+    MailboxSpec { queue: format!("{node}.{EXCHANGE}"), exchange, routing_key: String::new(), arguments }
 }
