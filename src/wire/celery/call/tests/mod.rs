@@ -93,6 +93,12 @@ fn a_payload_is_its_text_bytes_are_bytes_and_none_is_none() {
         ),
         (r#"{"__type__": "bytes", "__value__": "raw"}"#, Payload::Bytes("raw".into())),
         (r#"["\uE000NaN"]"#, Payload::Json("[NaN]".into())),
+        (r#"{"__type__": "base64", "__value__": "/wA="}"#, Payload::Bytes(bytes::Bytes::from_static(b"\xff\0"))),
+        (
+            r#"{"__type__": "uuid", "__value__": {"hex": "00112233445566778899aabbccddeeff"}}"#,
+            Payload::Json("\"00112233-4455-6677-8899-aabbccddeeff\"".into()),
+        ),
+        (r#"{"a": {"__type__": "decimal", "__value__": "1.0"}}"#, Payload::Json(r#"{"a": "1.0"}"#.into())),
     ] {
         let job = read("switchboard.request", &format!("[\"d\", \"c\", {payload}]"), "{}");
         assert_eq!(job.payload, read_as, "{payload}");
@@ -115,6 +121,17 @@ fn a_bulk_is_read_with_devices_of_either_kind_and_its_options() {
     let job = read("switchboard.bulk", r#"[["a"], "open"]"#, r#"{"abort": {"failed_percent": 0.5, "after": 1}}"#);
     let Targets::Many(bulk) = job.targets else { panic!("{:?}", job.targets) };
     assert_eq!((bulk.abort, bulk.rate_per_second), (Some(Abort { failed_percent: 0.5, after: 1 }), None));
+}
+
+#[test]
+fn an_id_that_is_a_uuid_in_python_is_its_text() {
+    let uuid = r#"{"__type__": "uuid", "__value__": {"hex": "00112233445566778899aabbccddeeff"}}"#;
+    let text = "00112233-4455-6677-8899-aabbccddeeff";
+    let job = read("switchboard.request", &format!("[{uuid}, \"c\"]"), "{}");
+    assert_eq!(job.targets, Targets::One(text.into()));
+    let job = read("switchboard.bulk", &format!("[[{uuid}, {{\"device\": {uuid}}}], \"c\"]"), "{}");
+    let Targets::Many(bulk) = job.targets else { panic!("{:?}", job.targets) };
+    assert!(bulk.targets.iter().all(|target| &*target.device == text && target.payload.is_none()), "{bulk:?}");
 }
 
 #[test]
