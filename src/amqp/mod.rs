@@ -47,6 +47,7 @@ pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};
 pub use delay::{LONGEST, delayed};
 pub use delivery::{Delivery, Hold, Receipt};
+pub use dial::Place;
 pub use exchange::{Routes, SharedExchange};
 pub use loose::Loose;
 pub use mailbox::{Mailbox, MailboxSpec};

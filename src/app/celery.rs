@@ -3,7 +3,9 @@
 use crate::amqp::{BindingSpec, QueueKind, QueueSpec, Routes, Topology};
 use crate::backend::{self, Backend};
 use crate::config::{CelerySection, Config, ExchangeType, QueueType};
+use crate::envelope::Value;
 use crate::node::Book;
+use crate::wire::celery::info::Queue;
 use crate::wire::celery::{Bounds, Calls, Target};
 use crate::worker::CeleryOptions;
 use anyhow::Context;
@@ -83,4 +85,26 @@ pub fn celery_topology(config: &Config) -> Topology {
         delayed: is_topic,
     };
     Topology { queues: vec![queue], bindings: vec![binding], declare: config.amqp.declare }
+}
+
+/// The same queue as `celery inspect active_queues` shows it.
+pub(super) fn celery_queue(config: &Config) -> Queue {
+    let section = &config.celery;
+    let arguments = section.queue_arguments.0.iter().filter_map(|(name, value)| Some((name.clone(), shown(value)?)));
+    Queue {
+        name: section.queue.clone(),
+        exchange: section.exchange.clone(),
+        exchange_type: section.exchange_type.as_str().to_owned(),
+        routing_key: section.routing_key.clone(),
+        arguments: arguments.collect(),
+    }
+}
+
+fn shown(value: &Value) -> Option<serde_json::Value> {
+    Some(match value {
+        Value::Int(number) => (*number).into(),
+        Value::Bool(flag) => (*flag).into(),
+        Value::Text(text) => text.as_str().into(),
+        _ => return None,
+    })
 }

@@ -2,11 +2,14 @@
 
 use super::celery::celery_topology;
 use super::options::{quarantine, topology};
-use crate::amqp::{Connection, Consumer, ConsumerState, Publisher, Topology};
+use crate::amqp::{
+    BindingSpec, Connection, Consumer, ConsumerState, Delivery, Publisher, QueueKind, QueueSpec, Routes, Topology,
+};
 use crate::config::Config;
+use crate::envelope::Headers;
 use crate::telemetry::Health;
 use crate::worker::{self, Dialect, Intake, Kind};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// What it takes to consume one more queue.
 #[derive(Clone)]
@@ -29,6 +32,42 @@ impl Intakes {
         intakes
     }
 
+    /// One more queue of Celery tasks, bound to its exchange; made first, so that what stands in the way is said at once.
+    pub(super) async fn further(
+        &self,
+        (queue, exchange, exchange_type, routing_key): (&str, &str, &str, &str),
+        prefetch: u16,
+        declare: bool,
+    ) -> Result<Intake, String> {
+        let routes = match exchange_type {
+            "direct" => Routes::Direct,
+            "topic" => Routes::Topic,
+            "fanout" => Routes::Fanout,
+            other => return Err(format!("exchange type {other:?}; direct, topic or fanout is right")),
+        };
+        let spec = QueueSpec {
+            name: queue.to_owned(),
+            kind: QueueKind::Classic,
+            dead_letter_queue: None,
+            delivery_limit: None,
+            arguments: Headers::default(),
+        };
+        let binding = BindingSpec {
+            queue: queue.to_owned(),
+            exchange: exchange.to_owned(),
+            routes,
+            routing_key: routing_key.to_owned(),
+            delayed: routes == Routes::Topic,
+        };
+        let topology = Topology { queues: vec![spec], bindings: vec![binding], declare };
+        topology.apply(&self.consuming).await.map_err(|error| error.to_string())?;
+        Ok(Intake::new(Kind::Jobs, Dialect::Celery, queue, self.consume(topology, queue.to_owned(), prefetch)))
+    }
+
+    fn consume(&self, topology: Topology, queue: String, prefetch: u16) -> (Consumer, mpsc::Receiver<Delivery>) {
+        Consumer::start_exact(self.consuming.clone(), topology, queue, prefetch, self.publisher.clone())
+    }
+
     fn pair(
         &self,
         config: &Config,
@@ -39,15 +78,12 @@ impl Intakes {
         let suspects =
             Topology { queues: vec![quarantine(config, queue)], declare: config.amqp.declare, ..Topology::default() };
         let apart = worker::quarantine_queue(queue);
-        let consume = |topology, queue, prefetch| {
-            Consumer::start_exact(self.consuming.clone(), topology, queue, prefetch, self.publisher.clone())
-        };
-        let jobs = consume(topology, queue.to_owned(), prefetch);
+        let jobs = self.consume(topology, queue.to_owned(), prefetch);
         tokio::spawn(tell(self.health.clone(), part, jobs.0.state()));
         vec![
             Intake::new(Kind::Jobs, dialect, queue, jobs),
             // One at a time: whoever kills the worker is known then.
-            Intake::new(Kind::Apart, dialect, apart.clone(), consume(suspects, apart, 1)),
+            Intake::new(Kind::Apart, dialect, apart.clone(), self.consume(suspects, apart, 1)),
         ]
     }
 }

@@ -5,6 +5,7 @@
 
 mod celery;
 mod intakes;
+mod node;
 mod options;
 
 pub use celery::celery_topology;
@@ -24,6 +25,7 @@ use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -44,6 +46,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(5);
 /// Records of the control stream that are read ahead.
 const CONTROL_PREFETCH: u16 = 512;
+/// Changes of the queues that wait to be made.
+const CHANGES: usize = 16;
 /// The profile of jobs that name none.
 const DEFAULT_PROFILE: &str = "default";
 /// How long the answer path may take to be proved.
@@ -192,6 +196,7 @@ impl Parts {
         let intakes =
             Intakes { consuming: self.consuming.clone(), publisher: publisher.clone(), health: self.health.clone() };
         let sources = intakes.of(config);
+        let tasks = worker_options.celery.clone();
         let channels = ChannelPool::new(self.publishing.clone());
         let worker = Worker::new(
             worker::Options { claims: claims.clone(), ..worker_options },
@@ -204,7 +209,9 @@ impl Parts {
         let spec = control(config);
         let name = spec.name.clone();
         worker.heed(Stream::start(self.consuming.clone(), spec, worker::CANCELS_KEPT, CONTROL_PREFETCH), &name).await;
-        let (_changes, changed) = tokio::sync::mpsc::channel(1);
+        let (changes, changed) = mpsc::channel(CHANGES);
+        let node = tasks
+            .map(|tasks| node::start(config, &tasks, self.publishing.clone(), intakes, self.shutdown.clone(), changes));
         let sources = worker.run(changed).await;
         if timeout(config.worker.patience, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
@@ -214,6 +221,9 @@ impl Parts {
             Drained::Softly => tracing::info!("everything that was begun is finished"),
             Drained::Hard => tracing::warn!("the grace was over before everything was finished"),
             Drained::Abandoned(tasks) => tracing::error!(tasks, "some jobs did not end"),
+        }
+        if let Some(node) = node {
+            node.stop().await;
         }
         if let Some(claims) = claims {
             claims.flush(LAST).await;

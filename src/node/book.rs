@@ -202,6 +202,11 @@ impl Book {
         self.shared.register.set(name, change)
     }
 
+    /// Tells events of tasks from the start, before anybody asks for them.
+    pub fn enable_events(&self) {
+        self.set_events(true);
+    }
+
     /// Tells events of tasks from now on, or no more; what was so before.
     pub(super) fn set_events(&self, on: bool) -> bool {
         self.shared.events.swap(on, Ordering::Relaxed)
