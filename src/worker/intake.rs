@@ -202,12 +202,18 @@ fn take_job(
     let is_revoked = asked.as_ref().is_some_and(|asked| asked.is_revoked(shared));
     let what = match is_revoked {
         true => What::Answer(Box::new(called_off(delivery.redelivered))),
-        false => decide(shared, &delivery, job, &mut room),
+        false => decide(shared, &delivery, job, digest(&delivery, asked.is_some()), &mut room),
     };
     Taken { source: source.clone(), delivery, origin, device, mode, queued, what, room, asked }
 }
 
-fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job, room: &mut Option<OwnedSemaphorePermit>) -> What {
+fn decide(
+    shared: &Arc<Shared>,
+    delivery: &Delivery,
+    job: Job,
+    digest: u64,
+    room: &mut Option<OwnedSemaphorePermit>,
+) -> What {
     let now = Now::read();
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
     // A job that waits for its time is not yet anything to remember.
@@ -219,7 +225,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job, room: &mut Option
     let limits = &shared.options.recent;
     let recall = shared.recent.lock().unwrap_or_else(PoisonError::into_inner).begin(
         &job.id,
-        digest(delivery),
+        digest,
         delivery.redelivered,
         now.instant,
         limits,
@@ -324,7 +330,12 @@ impl Permit for HoldPermit {
     }
 }
 
-fn digest(delivery: &Delivery) -> u64 {
+/// Tells apart two commands with one id. A Celery task is its id: sent again as what follows on a task that ran twice, it
+/// may have other arguments, and is the same task all the same.
+fn digest(delivery: &Delivery, is_task: bool) -> u64 {
+    if is_task {
+        return 0;
+    }
     let mut hasher = DefaultHasher::new();
     delivery.envelope.body.hash(&mut hasher);
     hasher.finish()

@@ -4,6 +4,7 @@
 //! real ones. What came of it is judged by the checker of the fault tests.
 
 mod broker;
+mod celery;
 #[path = "../../../tests/it/harness/checker.rs"]
 mod checker;
 mod plan;
@@ -47,11 +48,8 @@ struct Case {
 impl Case {
     fn new(jobs: &[Value], claims: bool) -> Self {
         let memory = Memory::new(QUEUE, CLAIMS);
-        for job in jobs {
-            let body = job.to_string().into();
-            let content_type = Some("application/json".to_owned());
-            let reply_to = Some(REPLIES.to_owned());
-            memory.publish(QUEUE, Envelope { body, content_type, reply_to, persistent: true, ..Envelope::default() });
+        for job in jobs.iter().filter(|job| job["after"].is_null()) {
+            memory.publish(QUEUE, if job["celery"] == true { celery::task(job, jobs) } else { native_job(job) });
         }
         Self { jobs: jobs.to_vec(), claims, memory, log: Log::default() }
     }
@@ -135,9 +133,10 @@ impl Case {
             expires_at: None,
         });
         let executed = self.log.all().into_iter().map(|(id, device)| Execution { id, device, at: 0 });
-        let answers = self.replies().into_iter().map(|reply| Answer {
-            message_id: reply.message_id.clone(),
-            body: serde_json::from_slice(&reply.body).unwrap(),
+        let answers = self.replies().into_iter().map(|reply| {
+            let body: Value = serde_json::from_slice(&reply.body).unwrap();
+            let body = if body["task_id"].is_null() { body } else { celery::as_native(&body) };
+            Answer { message_id: reply.message_id.clone(), body }
         });
         let run = Run {
             submitted: submitted.collect(),
@@ -163,6 +162,12 @@ impl Case {
     }
 }
 
+fn native_job(job: &Value) -> Envelope {
+    let content_type = Some("application/json".to_owned());
+    let reply_to = Some(REPLIES.to_owned());
+    Envelope { body: job.to_string().into(), content_type, reply_to, persistent: true, ..Envelope::default() }
+}
+
 fn options_of_worker() -> Options {
     Options {
         name: "worker".into(),
@@ -179,7 +184,7 @@ fn options_of_worker() -> Options {
         bulk_concurrency: 10,
         bulk_hold: SOON,
         claims: None,
-        celery: None,
+        celery: Some(celery::options()),
     }
 }
 
@@ -200,6 +205,8 @@ fn sets() -> Vec<Vec<Value>> {
         one("at_most_once", "publish"),
         one("at_least_once", "publish"),
         both,
+        celery::chain("at_most_once"),
+        celery::chain("at_least_once"),
     ]
 }
 
