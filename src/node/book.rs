@@ -375,4 +375,5 @@ impl Drop for Entry {
 }
 
 #[cfg(test)]
+#[path = "book_tests.rs"]
 mod tests;
