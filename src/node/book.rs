@@ -380,4 +380,5 @@ impl Drop for Entry {
 }
 
 #[cfg(test)]
+#[path = "book_tests.rs"]
 mod tests;

@@ -173,4 +173,5 @@ fn add_consumer(arguments: &Arguments<'_>) -> Result<Answer, String> {
 }
 
 #[cfg(test)]
+#[path = "panel_tests.rs"]
 mod tests;

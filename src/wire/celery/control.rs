@@ -180,4 +180,5 @@ fn clocked(clock: u64) -> Headers {
 }
 
 #[cfg(test)]
+#[path = "control_tests.rs"]
 mod tests;

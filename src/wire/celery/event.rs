@@ -204,7 +204,7 @@ pub fn tasks(sender: &Sender, happenings: &[Happening]) -> Envelope {
 pub fn worker(sender: &Sender, kind: &'static str, clock: u64, at: f64, condition: &Condition) -> (String, Envelope) {
     let Condition { freq, active, processed, loadavg, sw_ident, sw_ver, sw_sys } = *condition;
     let rest = OfWorker { freq, active, processed, loadavg, sw_ident, sw_ver, sw_sys };
-    let written = Written { hostname: &*sender.node, pid: sender.pid, clock, timestamp: at, kind, rest };
+    let written = Written { hostname: &sender.node, pid: sender.pid, clock, timestamp: at, kind, rest };
     (kind.replace('-', "."), envelope(sender, &written))
 }
 
@@ -258,9 +258,10 @@ pub fn seconds(at: SystemTime) -> f64 {
 pub(super) fn moment(unix_ms: u64) -> String {
     let at = i64::try_from(unix_ms).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     // Microseconds, or none at all.
-    let format = if unix_ms % 1000 == 0 { "%Y-%m-%dT%H:%M:%S+00:00" } else { "%Y-%m-%dT%H:%M:%S%.6f+00:00" };
+    let format = if unix_ms.is_multiple_of(1000) { "%Y-%m-%dT%H:%M:%S+00:00" } else { "%Y-%m-%dT%H:%M:%S%.6f+00:00" };
     at.unwrap_or(jiff::Timestamp::MAX).strftime(format).to_string()
 }
 
 #[cfg(test)]
+#[path = "event_tests.rs"]
 mod tests;
