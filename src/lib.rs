@@ -10,6 +10,7 @@ pub mod shutdown;
 pub mod topic;
 
 pub mod amqp;
+pub mod backend;
 pub mod mqtt;
 pub mod telemetry;
 

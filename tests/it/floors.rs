@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Words, without I/O: what every floor speaks.
 const GROUND: &[&str] = &["deadline", "envelope", "excerpt", "job", "metrics", "outcome", "shutdown", "topic"];
 /// Wires. They never meet each other.
-const WIRES: &[&str] = &["amqp", "mqtt", "telemetry"];
+const WIRES: &[&str] = &["amqp", "backend", "mqtt", "telemetry"];
 const MEANING: &[&str] = &["commander", "profile", "wire"];
 const WORK: &[&str] = &["bulk", "claims", "schedule", "worker"];
 
@@ -24,6 +24,7 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("topic", vec![]),
         // First floor.
         ("amqp", vec!["deadline", "envelope", "excerpt", "metrics", "shutdown"]),
+        ("backend", vec!["deadline", "excerpt", "metrics", "shutdown"]),
         ("mqtt", vec!["deadline", "excerpt", "metrics", "shutdown", "topic"]),
         ("telemetry", vec!["job", "metrics", "outcome", "shutdown"]),
         // Second floor.
@@ -34,7 +35,7 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("claims", [GROUND, &["amqp", "wire"]].concat()),
         ("bulk", [GROUND, MEANING, &["amqp", "mqtt", "claims"]].concat()),
         ("schedule", [GROUND, MEANING, &["amqp", "bulk"]].concat()),
-        ("worker", [GROUND, MEANING, &["amqp", "mqtt", "claims", "bulk"]].concat()),
+        ("worker", [GROUND, MEANING, &["amqp", "backend", "mqtt", "claims", "bulk"]].concat()),
         // Roof.
         ("config", [GROUND, WIRES, MEANING, WORK].concat()),
         ("app", [GROUND, WIRES, MEANING, WORK, &["config"]].concat()),
@@ -67,10 +68,11 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lapin", &["src/amqp/"]),
     ("metrics", &["src/metrics/"]),
     ("metrics_exporter_prometheus", &["src/telemetry/"]),
+    ("redis", &["src/backend/"]),
     ("rumqttc", &["src/mqtt/link.rs"]),
-    ("rustls", &["src/amqp/", "src/mqtt/"]),
-    ("rustls_native_certs", &["src/amqp/", "src/mqtt/"]),
-    ("tokio_rustls", &["src/mqtt/"]),
+    ("rustls", &["src/amqp/", "src/backend/", "src/mqtt/"]),
+    ("rustls_native_certs", &["src/amqp/", "src/backend/", "src/mqtt/"]),
+    ("tokio_rustls", &["src/backend/", "src/mqtt/"]),
     ("tokio_tungstenite", &["src/mqtt/"]),
     ("toml", &["src/config/", "src/profile/", "src/commander/"]),
     ("tracing_subscriber", &["src/telemetry/"]),

@@ -5,6 +5,7 @@
 mod harness;
 
 mod amqp;
+mod backend;
 mod brokers;
 mod claims_log;
 mod claims_workers;
