@@ -29,7 +29,8 @@ pub(super) fn celery_options(config: &Config, node: &str) -> anyhow::Result<Opti
             key_prefix: section.result_key_prefix.clone(),
             expires: section.result_expires,
             deadline: STORE_WITHIN,
-            ..backend::Options::new(url.expose())
+            url: url.expose().to_owned(),
+            ..backend::Options::default()
         })
     });
     Ok(Some(CeleryOptions {
