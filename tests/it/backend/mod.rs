@@ -26,5 +26,7 @@ async fn start() -> (OwnRedis, Backend, Client) {
 
 /// An envelope as Python writes it.
 fn envelope(state: &str, id: &str) -> String {
-    format!(r#"{{"status": "{state}", "result": 3, "traceback": null, "children": [], "date_done": null, "task_id": "{id}"}}"#)
+    format!(
+        r#"{{"status": "{state}", "result": 3, "traceback": null, "children": [], "date_done": null, "task_id": "{id}"}}"#
+    )
 }
