@@ -26,7 +26,7 @@ fn complete(size: i64) -> Counted {
 
 /// A chord of two whose last part, the second, has the claim of `first` and did not send the body.
 async fn claimed(first: &Backend) {
-    first.begin_chord("g", 2).await.unwrap();
+    first.begin_chord("g", 2, None).await.unwrap();
     assert_eq!(count(first, 0).await, Counted::Waiting);
     assert_eq!(count(first, 1).await, complete(2));
 }
@@ -39,7 +39,7 @@ async fn still_waits(future: &mut (impl Future<Output = Counted> + Unpin)) {
 #[tokio::test]
 async fn a_chord_of_two_is_counted_under_celerys_keys_and_leaves_only_the_mark_that_it_is_done() {
     let (_redis, backend, client) = start().await;
-    backend.begin_chord("g", 2).await.unwrap();
+    backend.begin_chord("g", 2, None).await.unwrap();
     assert_eq!(count(&backend, 1).await, Counted::Waiting);
     let parts: Vec<String> = client.run(&["ZRANGE", &format!("{KEY}.j"), "0", "-1", "WITHSCORES"]).await;
     assert_eq!(parts, [r#"[1, "t1", "SUCCESS", 2]"#, "1"]);
@@ -60,7 +60,7 @@ async fn a_chord_of_two_is_counted_under_celerys_keys_and_leaves_only_the_mark_t
 #[tokio::test]
 async fn a_hundred_parts_in_any_order_complete_once_with_the_members_in_theirs() {
     let (_redis, backend, _) = start().await;
-    backend.begin_chord("g", 100).await.unwrap();
+    backend.begin_chord("g", 100, None).await.unwrap();
     let mut order: Vec<i64> = (0..100).collect();
     order.shuffle(&mut rand::rng());
     let (last, before) = order.split_last().unwrap();
@@ -73,7 +73,7 @@ async fn a_hundred_parts_in_any_order_complete_once_with_the_members_in_theirs()
 #[tokio::test]
 async fn of_parts_that_ten_workers_count_at_once_exactly_one_completes() {
     let (redis, starter, _) = start().await;
-    starter.begin_chord("g", 100).await.unwrap();
+    starter.begin_chord("g", 100, None).await.unwrap();
     let workers = (0..10).map(|worker| {
         let backend = Backend::connect(options(&redis)).unwrap();
         tokio::spawn(async move {
@@ -92,7 +92,7 @@ async fn of_parts_that_ten_workers_count_at_once_exactly_one_completes() {
 #[tokio::test]
 async fn a_part_that_comes_again_counts_once_whatever_it_says_the_second_time() {
     let (redis, backend, client) = start().await;
-    backend.begin_chord("g", 2).await.unwrap();
+    backend.begin_chord("g", 2, None).await.unwrap();
     let other = Backend::connect(options(&redis)).unwrap();
     assert_eq!(count(&backend, 0).await, Counted::Waiting);
     assert_eq!(count(&backend, 0).await, Counted::Waiting);
@@ -106,7 +106,7 @@ async fn a_part_that_comes_again_counts_once_whatever_it_says_the_second_time() 
 async fn parts_may_end_before_the_chord_has_its_size() {
     let (_redis, backend, _) = start().await;
     assert_eq!(count(&backend, 0).await, Counted::Waiting);
-    backend.begin_chord("g", 2).await.unwrap();
+    backend.begin_chord("g", 2, None).await.unwrap();
     assert_eq!(count(&backend, 1).await, complete(2));
 }
 
@@ -214,7 +214,7 @@ async fn parts_that_python_counted_count_for_us_and_so_does_its_extra_count() {
 async fn a_part_that_comes_again_waits_for_a_python_workers_claim_and_takes_it_over_where_that_died() {
     let (_redis, backend, client) = start().await;
     for dies in [false, true] {
-        backend.begin_chord("g", 2).await.unwrap();
+        backend.begin_chord("g", 2, None).await.unwrap();
         python_counts(&client, 0).await;
         python_counts(&client, 1).await;
         client.run::<()>(&["SET", &format!("{KEY}.c"), "ea135d60c0114d56916b7c0d8aca13ff", "NX", "EX", "60"]).await;
@@ -232,7 +232,7 @@ async fn a_part_that_comes_again_waits_for_a_python_workers_claim_and_takes_it_o
 #[tokio::test]
 async fn a_part_without_a_place_comes_last() {
     let (_redis, backend, client) = start().await;
-    backend.begin_chord("g", 2).await.unwrap();
+    backend.begin_chord("g", 2, None).await.unwrap();
     let nowhere = Part { group: "g", id: "t1", index: None, member: &member("t1") };
     assert_eq!(backend.chord_part(&nowhere).await.unwrap(), Counted::Waiting);
     assert_eq!(client.run::<Vec<String>>(&["SMEMBERS", &format!("{KEY}.d")]).await, ["t1:+inf"]);
@@ -244,7 +244,7 @@ async fn groups_in_the_header_are_told_as_celery_saved_them() {
     let (_redis, backend, client) = start().await;
     let saved = r#"{"result": [["g", null], [[["t0", null], null]]]}"#;
     client.run::<()>(&["SET", KEY, saved]).await;
-    backend.begin_chord("g", 1).await.unwrap();
+    backend.begin_chord("g", 1, None).await.unwrap();
     assert_eq!(count(&backend, 0).await, Counted::Nested(saved.to_owned(), vec![member("t0")]));
 }
 
@@ -252,7 +252,7 @@ async fn groups_in_the_header_are_told_as_celery_saved_them() {
 async fn without_order_the_parts_are_a_list_and_a_mixture_is_an_error_that_counts_nothing() {
     let (redis, ordered, client) = start().await;
     let unordered = Backend::connect(Options { ordered_chords: false, ..options(&redis) }).unwrap();
-    ordered.begin_chord("g", 2).await.unwrap();
+    ordered.begin_chord("g", 2, None).await.unwrap();
     assert_eq!(count(&unordered, 1).await, Counted::Waiting);
     match ordered.chord_part(&Part { group: "g", id: "t0", index: Some(0), member: &member("t0") }).await {
         Err(Error::Refused { doing, reason, .. }) => {
@@ -269,7 +269,7 @@ async fn without_order_the_parts_are_a_list_and_a_mixture_is_an_error_that_count
 async fn the_counters_of_a_dead_redis_that_writes_down_go_on_where_they_were() {
     let mut redis = OwnRedis::start_with(Server { persistence: true, ..Server::default() }).await;
     let backend = Backend::connect(options(&redis)).unwrap();
-    backend.begin_chord("g", 4).await.unwrap();
+    backend.begin_chord("g", 4, None).await.unwrap();
     for index in 0..3 {
         assert_eq!(count(&backend, index).await, Counted::Waiting);
         redis

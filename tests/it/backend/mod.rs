@@ -2,10 +2,12 @@
 
 use crate::harness::redis::{Client, OwnRedis};
 use std::time::Duration;
-use switchboard::backend::{Backend, Counted, Options, Part};
+use switchboard::backend::{Backend, Counted, Error, Options, Part};
 use switchboard::demo::brokers::{Redis, redis::Options as Server};
 use tokio::time::timeout;
 
+mod chords;
+mod outages;
 mod results;
 
 /// Long enough for a loaded machine; a test that waits this long fails.
