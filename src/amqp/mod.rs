@@ -48,10 +48,7 @@ pub use properties::Unsendable;
 pub use publisher::{Address, Confirm, PublishError, Publisher};
 pub use replies::ReplyQueue;
 pub use stream::{Stream, StreamRecord, StreamSpec, StreamState};
-pub use topology::{
-    BindingSpec, Comparison, Difference, ExchangeKind, ExchangeReport, ExchangeSpec, QueueKind, QueueReport, QueueSpec,
-    Report, Topology, UnmadeBinding,
-};
+pub use topology::{Comparison, Difference, QueueKind, QueueReport, QueueSpec, Report, Topology};
 
 /// What went wrong on the way to the broker, or at it. No text in it carries a password.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -88,17 +85,6 @@ pub enum Error {
     /// The queue does not exist, and `declare` is off.
     #[error("the queue {0:?} does not exist; create it, or set declare = true")]
     MissingQueue(String),
-    /// The exchange does not exist, and `declare` is off.
-    #[error("the exchange {0:?} does not exist; create it, or set declare = true")]
-    MissingExchange(String),
-    /// The broker refused an operation on an exchange, or it is not what it has to be.
-    #[error("the exchange {exchange:?}: {reason}")]
-    Exchange {
-        /// Its name.
-        exchange: String,
-        /// The broker's words, or what is wrong with it.
-        reason: String,
-    },
     /// The broker refused an operation on a queue.
     #[error("the queue {queue:?}: {reason}")]
     Queue {

@@ -197,8 +197,7 @@ impl Parts {
             }
         });
         let channels = ChannelPool::new(self.publishing.clone());
-        let quarantine =
-            Topology { queues: vec![quarantine(config)], declare: config.amqp.declare, ..Topology::default() };
+        let quarantine = Topology { queues: vec![quarantine(config)], declare: config.amqp.declare };
         let apart = consume(quarantine, worker::quarantine_queue(&config.amqp.queue), 1);
         let sources = vec![
             Intake::new(Kind::Jobs, jobs, config.worker.concurrency),

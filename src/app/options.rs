@@ -80,7 +80,7 @@ pub fn topology(config: &Config) -> Topology {
         // reason not to work.
         queues.push(quarantine(config));
     }
-    Topology { queues, declare: amqp.declare, ..Topology::default() }
+    Topology { queues, declare: amqp.declare }
 }
 
 /// The queue of jobs that lost their workers. It has to count deliveries, whatever the type of the other.

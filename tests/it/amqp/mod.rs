@@ -65,8 +65,7 @@ async fn force_close(name: &str, role: &str) {
 
 fn jobs(name: &str, kind: QueueKind) -> Topology {
     let dead = format!("{name}.dead");
-    let queues = vec![QueueSpec::keeping(dead.as_str()), QueueSpec::jobs(name, kind, dead)];
-    Topology { queues, declare: true, ..Topology::default() }
+    Topology { queues: vec![QueueSpec::keeping(dead.as_str()), QueueSpec::jobs(name, kind, dead)], declare: true }
 }
 
 /// A queue as the test wants it, without dead letters.
@@ -75,7 +74,7 @@ fn queue(name: &str, kind: QueueKind, arguments: &[(&str, Value)]) -> Topology {
     for (name, value) in arguments {
         spec.arguments.set(*name, value.clone());
     }
-    Topology { queues: vec![spec], declare: true, ..Topology::default() }
+    Topology { queues: vec![spec], declare: true }
 }
 
 fn message(id: impl ToString) -> Envelope {
