@@ -31,8 +31,7 @@ async fn a_subscriber_of_the_key_hears_the_result_when_it_is_stored() {
 #[tokio::test]
 async fn the_commands_are_those_of_a_captured_python_worker() {
     let (redis, backend, client) = start().await;
-    let mut watched = redis::Client::open(redis.server().url()).unwrap().get_async_monitor().await.unwrap();
-    watched.monitor().await.unwrap();
+    let watched = redis::Client::open(redis.server().url()).unwrap().get_async_monitor().await.unwrap();
     backend.store("one", "SUCCESS", envelope("SUCCESS", "one").as_bytes()).await.unwrap();
     backend.begin_chord("two", 3).await.unwrap();
     // Its own name in the stream says that everything before it was seen.
