@@ -151,7 +151,13 @@ impl Link {
     }
 
     fn failure(&self, doing: &'static str, error: &RedisError) -> Failure {
-        classify(error, |reason| Error::Refused { address: self.shown.clone(), doing, reason })
+        let address = self.shown.clone();
+        // What an open door says, too, to those who did not log in.
+        let login = error.code() == Some("NOAUTH");
+        classify(error, |reason| match login {
+            true => Error::Login { address, reason },
+            false => Error::Refused { address, doing, reason },
+        })
     }
 }
 
@@ -203,7 +209,14 @@ async fn open(address: &Address, shown: &str) -> Result<Connection, Failure> {
             })
         }
     };
-    opened.map_err(|error| classify(&error, |reason| Error::Login { address: shown.to_owned(), reason }))
+    opened.map_err(|error| {
+        classify(&error, |reason| {
+            // The client keeps the server's own words to itself.
+            let wrong = error.kind() == ErrorKind::AuthenticationFailed;
+            let reason = if wrong { "the user name or the password is wrong".to_owned() } else { reason };
+            Error::Login { address: shown.to_owned(), reason }
+        })
+    })
 }
 
 /// Whether another try may help. What Redis says while it starts, changes its master, or is full for now, goes away.
