@@ -6,6 +6,7 @@ use super::settings::{Settings, Work};
 use super::{INTERRUPTED, requester, runtime, signals};
 use crate::amqp::{self, Comparison, Connection, Difference, QueueReport, QueueSpec, Topology};
 use crate::app;
+use crate::backend::{self, Backend};
 use crate::commander::Commander;
 use crate::config::Config;
 use crate::mqtt::{Agent, Protocol};
@@ -38,6 +39,7 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let ended = runtime()?.block_on(async {
         let looking = async {
             amqp(&config, &mut findings).await;
+            results(&config, &mut findings).await;
             mqtt(&config, &mut findings).await;
         };
         tokio::select! {
@@ -55,10 +57,28 @@ async fn amqp(config: &Config, findings: &mut Findings) {
         Err(error) => return findings.failed(format_args!("AMQP: {error:#}")),
     };
     findings.ok(format_args!("AMQP: connected to {}", config.amqp.url));
-    for spec in app::topology(config).queues {
+    let mut queues = app::topology(config).queues;
+    if config.celery.enabled && config.celery.queue != config.amqp.queue {
+        queues.extend(app::celery_topology(config).queues);
+    }
+    for spec in queues {
         queue(config, &connection, spec, findings).await;
     }
     connection.close().await;
+}
+
+/// Whether the store of Celery's results answers, where there is one.
+async fn results(config: &Config, findings: &mut Findings) {
+    let Some(url) = config.celery.result_backend.as_ref().filter(|_| config.celery.enabled) else { return };
+    let options = backend::Options { url: url.expose().to_owned(), deadline: PROVE_WITHIN, ..Default::default() };
+    let answered = match Backend::connect(options) {
+        Ok(backend) => backend.ping().await,
+        Err(error) => Err(error),
+    };
+    match answered {
+        Ok(()) => findings.ok(format_args!("Redis: {url} answers; Celery's results are stored there")),
+        Err(error) => findings.failed(format_args!("Redis: {error}")),
+    }
 }
 
 async fn queue(config: &Config, connection: &Connection, spec: QueueSpec, findings: &mut Findings) {

@@ -10,6 +10,8 @@ const MIB: u64 = 1024 * KIB;
 const BASE: u64 = 48 * MIB;
 /// What is held of a message besides its body: properties, bookkeeping.
 const ENVELOPE: u64 = 2 * KIB;
+/// The same for a Celery task: its headers are more, and it is read into parts.
+const TASK: u64 = 6 * KIB;
 /// The task of a command, its place in the tables, the names in it.
 const COMMAND: u64 = 8 * KIB;
 /// A publish besides its payload.
@@ -56,11 +58,14 @@ impl Config {
         let jobs = number(worker.concurrency);
         let commands = jobs.saturating_add(number(worker.bulk_concurrency));
         let claims = u64::from(worker.claims);
+        let has_queue = self.celery.enabled && self.celery.queue != amqp.queue;
+        let tasks = u64::from(has_queue) * (2 * u64::from(self.celery.prefetch) + 2);
         let part = |what, count, each| Part { what, count, each };
         let parts = vec![
             part("the program", 1, BASE),
             // As many again after a pause, and one from the queue of those kept apart.
             part("deliveries", 2 * u64::from(amqp.prefetch) + 2, job.saturating_add(ENVELOPE)),
+            part("Celery deliveries", tasks, job.saturating_add(TASK)),
             part("commands", commands, job.saturating_add(COMMAND)),
             part("publishes", number(mqtt.max_inflight), job.saturating_add(PUBLISH)),
             // The answer and its result, then the result and its frames.
@@ -137,8 +142,9 @@ mod tests {
     fn each_limit_counts() {
         let default = with(|_| {});
         type Change = fn(&mut Config);
-        let changes: [Change; 11] = [
+        let changes: [Change; 12] = [
             |config| config.amqp.prefetch += 1,
+            |config| config.celery.prefetch += 1,
             |config| config.worker.concurrency += 1,
             |config| config.worker.bulk_concurrency += 1,
             |config| config.worker.max_payload_bytes += 3,

@@ -45,6 +45,8 @@ pub(crate) struct Asked {
     pub(crate) task: Option<Arc<Task>>,
     /// In the book of what is under way.
     pub(crate) entry: Option<Entry>,
+    /// Its turn under the rate limit has come before.
+    had_turn: bool,
     stopped: OnceLock<Stopped>,
 }
 
@@ -57,7 +59,22 @@ enum Stopped {
     Hard(f64),
     /// It was revoked with terminate.
     Terminated,
+    /// It was revoked before it began.
+    Revoked,
 }
+
+/// When a task may begin.
+pub(super) enum Turn {
+    /// Now.
+    Now,
+    /// It was terminated while it waited.
+    Never,
+    /// At this instant, in milliseconds since the Unix epoch.
+    Later { not_before: u64 },
+}
+
+/// The header of a message that waited in the broker for its turn, and has it now.
+pub(super) const TURN: &str = "x-switchboard-turn";
 
 /// A task's end, and what follows on it.
 pub(crate) struct Ended {
@@ -66,14 +83,14 @@ pub(crate) struct Ended {
 }
 
 impl Asked {
-    pub(crate) fn task(task: Arc<Task>, entry: Entry) -> Self {
-        let head = task.head.clone();
-        Self { head, task: Some(task), entry: Some(entry), stopped: OnceLock::new() }
+    pub(crate) fn task(task: Arc<Task>, entry: Entry, message: &Envelope) -> Self {
+        let (head, had_turn) = (task.head.clone(), message.headers.get(TURN).is_some());
+        Self { head, task: Some(task), entry: Some(entry), had_turn, stopped: OnceLock::new() }
     }
 
     /// Somebody whose task could not be read.
     pub(crate) fn refused(head: Head) -> Self {
-        Self { head, task: None, entry: None, stopped: OnceLock::new() }
+        Self { head, task: None, entry: None, had_turn: false, stopped: OnceLock::new() }
     }
 
     /// What it asks for, or why that is not served.
@@ -98,19 +115,29 @@ impl Asked {
         !self.head.ignore_result && (has_queue || options.backend.is_some())
     }
 
-    /// Waits for the task's turn under the rate limit of its name; false if it was terminated first.
-    pub(super) async fn turn(&self, options: &Options) -> bool {
-        let (Some(task), Some(entry)) = (&self.task, &self.entry) else { return true };
-        let Some(wait) = options.book.turn(&task.head.name) else { return true };
+    /// Waits for the task's turn under the rate limit of its name. A turn that is too far away to be waited for here is kept
+    /// all the same: its instant is told, and the message waits in the broker until then.
+    pub(super) async fn turn(&self, options: &Options, hold: Duration) -> Turn {
+        let (Some(task), Some(entry), false) = (&self.task, &self.entry, self.had_turn) else { return Turn::Now };
+        let Some(wait) = options.book.turn(&task.head.name) else { return Turn::Now };
+        if wait > hold {
+            return Turn::Later { not_before: Now::read().unix_ms.saturating_add(wait.as_millis() as u64) };
+        }
+        entry.schedule();
         let terminated = entry.terminated();
         tokio::select! {
             biased;
             () = terminated.cancelled() => {
                 self.stopped.get_or_init(|| Stopped::Terminated);
-                false
+                Turn::Never
             }
-            () = sleep(wait) => true,
+            () = sleep(wait) => Turn::Now,
         }
+    }
+
+    /// The same, called off without terminate while it waited: it is not begun.
+    pub(super) fn revoke(&self) {
+        self.stopped.get_or_init(|| Stopped::Revoked);
     }
 
     /// Completes when the task is to be given up: a time limit is over, or it is terminated. The reason is remembered.
@@ -181,6 +208,7 @@ impl Stopped {
             Self::Soft => End::Failure(celery::soft_limit()),
             Self::Hard(seconds) => End::Failure(celery::hard_limit(seconds)),
             Self::Terminated => End::Revoked(Exception::revoked("terminated")),
+            Self::Revoked => End::Revoked(Exception::revoked("revoked")),
         }
     }
 }

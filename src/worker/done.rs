@@ -24,6 +24,8 @@ pub(super) struct Done {
     pub(super) claim: Option<Claim>,
     /// The end of a Celery task, and what follows on it; none where that was seen to before.
     pub(super) ended: Option<Box<Ended>>,
+    /// It goes back for a while, and need not ask for its turn again.
+    pub(super) has_turn: bool,
     pub(super) detail: String,
 }
 
@@ -42,6 +44,7 @@ impl Done {
             running: None,
             claim: None,
             ended: None,
+            has_turn: false,
             detail: String::new(),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::admission::hold;
-use super::celery::{self, Ended};
+use super::celery::{self, Ended, TURN, Turn};
 use super::claimed::{self, Claimant, Ran};
 use super::done::Done;
 use super::follow::{self, Untold};
@@ -13,7 +13,7 @@ use super::settlement::{Happened, Reply, Settle, settle};
 use crate::amqp::{Delivery, PublishError};
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Value};
 use crate::job::{Bulk, Guarantee, Job};
 use crate::metrics::{Protocol, Stage, metrics};
 use crate::outcome::{Executed, Failure, Outcome, Status};
@@ -100,10 +100,11 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
                 return run_one(shared, taken, (begun, claimant), guarantee, running).await;
             }
             What::RunBulk { job, bulk, running } => match run_many(shared, taken, job, bulk, running).await {
-                many::Ended::Summary(summary, running) => Done::summary(shared, taken, &summary, running),
+                Err(done) => done,
+                Ok(many::Ended::Summary(summary, running)) => Done::summary(shared, taken, &summary, running),
                 // The rest is a message of its own by now, and its summary will count what was done here.
-                many::Ended::Continued => Done::without_result(Happened::Continued),
-                many::Ended::Lost => Done::without_result(Happened::Lost),
+                Ok(many::Ended::Continued) => Done::without_result(Happened::Continued),
+                Ok(many::Ended::Lost) => Done::without_result(Happened::Lost),
             },
             // Its caller knows exceptions, and one says it for all devices.
             What::AnswerAll { outcome, running, .. } if taken.asked.is_some() => {
@@ -137,7 +138,9 @@ async fn run_one(
 ) -> Option<Done> {
     let hard = shared.shutdown.hard();
     let cancel = running.cancel();
-    begin(shared, taken, &cancel).await;
+    if let Some(done) = begin(shared, taken, &cancel).await {
+        return Some(done);
+    }
     let ran = tokio::select! {
         biased;
         ran = claimed::run(shared, claimant.as_deref(), begun, || late_handler(shared, taken, &taken.device)) => ran,
@@ -162,27 +165,44 @@ async fn run_one(
     })
 }
 
-async fn run_many(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bulk, running: Running) -> many::Ended {
+async fn run_many(
+    shared: &Arc<Shared>,
+    taken: &Taken,
+    job: Job,
+    bulk: Bulk,
+    running: Running,
+) -> Result<many::Ended, Done> {
     let cancel = running.cancel();
-    begin(shared, taken, &cancel).await;
+    if let Some(done) = begin(shared, taken, &cancel).await {
+        return Err(done);
+    }
     tokio::select! {
         biased;
-        ended = many::run(shared, taken, job, bulk, running) => ended,
+        ended = many::run(shared, taken, job, bulk, running) => Ok(ended),
         never = call_off(shared, taken, &cancel) => match never {},
     }
 }
 
-/// A Celery task begins: in its turn, if its name has a rate limit.
-async fn begin(shared: &Shared, taken: &Taken, cancel: &CancellationToken) {
-    let (Some(asked), Some(options)) = (&taken.asked, celery::options(shared)) else { return };
+/// A Celery task begins: in its turn, if its name has a rate limit. What is done instead, if its turn is far away.
+async fn begin(shared: &Shared, taken: &Taken, cancel: &CancellationToken) -> Option<Done> {
+    let (asked, options) = (taken.asked.as_ref()?, celery::options(shared)?);
     let soft = shared.shutdown.soft();
     // The stop is the command's to see: it gives back what was not begun.
-    if soft.run_until_cancelled(asked.turn(options)).await == Some(false) {
-        cancel.cancel();
+    match soft.run_until_cancelled(asked.turn(options, shared.options.hold)).await {
+        Some(Turn::Later { not_before }) => {
+            return Some(Done { has_turn: true, ..Done::without_result(Happened::TooEarly { not_before }) });
+        }
+        Some(Turn::Never) => cancel.cancel(),
+        Some(Turn::Now) if asked.is_revoked(shared) => {
+            asked.revoke();
+            cancel.cancel();
+        }
+        _ => {}
     }
     if let Some(entry) = &asked.entry {
         entry.start();
     }
+    None
 }
 
 /// Calls a Celery task's command off when a time limit is over or somebody terminates it. Never completes: the command does.
@@ -224,7 +244,7 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
             Some(reply) => End::Reached(reply),
         });
     }
-    let Taken { source, delivery, mode, room, asked, .. } = taken;
+    let Taken { source, mut delivery, mode, room, asked, .. } = taken;
     match end {
         Settle::Ack => delivery.receipt.ack(),
         Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
@@ -235,7 +255,12 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         }
         Settle::KeepApart => shared.outbox.keep_apart(delivery).await,
         Settle::Count => shared.outbox.count(delivery).await,
-        Settle::Park { not_before } => shared.outbox.park(delivery, not_before).await,
+        Settle::Park { not_before } => {
+            if done.has_turn {
+                delivery.envelope.headers.set(TURN, Value::Bool(true));
+            }
+            shared.outbox.park(delivery, not_before).await;
+        }
         Settle::Leave => drop(delivery),
     }
     drop(room);

@@ -166,7 +166,7 @@ fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Asked, Box<Refu
         acknowledged: false,
     };
     let entry = options.book.receive(&task, via);
-    Ok(Asked::task(task, entry))
+    Ok(Asked::task(task, entry, &delivery.envelope))
 }
 
 impl Taken {

@@ -4,10 +4,11 @@
 //! by hours for watchers in another zone. Without it times are what they say.
 
 use super::repr;
-use super::{End, Exception, Task};
+use super::{End, Exception, Task, unmask};
 use crate::envelope::{Envelope, Headers};
 use bytes::Bytes;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -65,7 +66,7 @@ impl What {
     /// The end of a task that ran so many seconds; `signum` counts only where it was terminated.
     pub fn end(end: &End, runtime: f64, signum: Option<i32>) -> Self {
         match end {
-            End::Success(result) => Self::Succeeded { result: repr::json(result.get()), runtime },
+            End::Success(result) => Self::Succeeded { result: repr::json(&unmask(result.get())), runtime },
             End::Failure(exception) => {
                 Self::Failed { exception: repr::exception(exception), traceback: traceback(exception) }
             }
@@ -238,9 +239,14 @@ fn envelope(sender: &Sender, written: &impl Serialize) -> Envelope {
 /// A message of Celery's machinery: JSON, lost with the broker.
 pub(super) fn transient(written: &impl Serialize) -> Envelope {
     // Texts, numbers and lists of them: nothing of what is written here can fail to be JSON.
-    let body = serde_json::to_vec(written).unwrap_or_default();
+    let text = serde_json::to_string(written).unwrap_or_default();
+    // Arguments that are shown as they came may hold numbers that only Python knows.
+    let body = match unmask(&text) {
+        Cow::Borrowed(_) => Bytes::from(text),
+        Cow::Owned(python) => Bytes::from(python),
+    };
     Envelope {
-        body: Bytes::from(body),
+        body,
         content_type: Some("application/json".to_owned()),
         content_encoding: Some("utf-8".to_owned()),
         priority: Some(0),
