@@ -10,6 +10,7 @@ pub mod shutdown;
 pub mod topic;
 
 pub mod amqp;
+pub mod backend;
 pub mod mqtt;
 pub mod telemetry;
 
@@ -19,6 +20,7 @@ pub mod wire;
 
 pub mod bulk;
 pub mod claims;
+pub mod node;
 pub mod worker;
 
 pub mod app;

@@ -19,7 +19,7 @@ use crate::envelope::{Headers, Value};
 /// Digits of a delay, and so steps of the ladder.
 const STEPS: u32 = 28;
 /// Where messages arrive whose time has come.
-const DELIVERY: &str = "celery_delayed_delivery";
+pub(super) const DELIVERY: &str = "celery_delayed_delivery";
 /// The longest delay: a little over eight and a half years.
 pub const LONGEST: Duration = Duration::from_secs((1 << STEPS) - 1);
 
@@ -45,7 +45,13 @@ async fn ensure_ladder(connection: &Connection, queue: &str) -> Result<(), Error
     connection.up(deadline).await?;
     let link = connection.link().await?;
     let channel = link.channel(deadline).await?;
-    let ladder = async { Ok(build(&channel, queue).await) };
+    let ladder = async {
+        let built = build(&channel).await;
+        Ok(match built {
+            Ok(()) => end_at(&channel, queue).await,
+            failed => failed,
+        })
+    };
     // Some hundred answers of the broker under one deadline: each alone takes about a millisecond.
     let built = link.answer("delay ladder", deadline * 3, ladder).await?;
     match built {
@@ -61,7 +67,8 @@ async fn close(link: &Link, channel: &lapin::Channel, deadline: Duration) -> Res
     link.answer("channel.close", deadline, channel.close(200, "done".into())).await
 }
 
-async fn build(channel: &lapin::Channel, queue: &str) -> Result<(), lapin::Error> {
+/// Makes the ladder, whose end leads nowhere yet.
+pub(super) async fn build(channel: &lapin::Channel) -> Result<(), lapin::Error> {
     let topic = |name: &str| {
         let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         channel.exchange_declare(name.into(), ExchangeKind::Topic, durable, FieldTable::default())
@@ -80,9 +87,17 @@ async fn build(channel: &lapin::Channel, queue: &str) -> Result<(), lapin::Error
             .exchange_bind(below.as_str().into(), from(), pass.as_str().into(), to_exchange, FieldTable::default())
             .await?;
     }
-    let key = format!("#.{queue}");
-    let options = QueueBindOptions::default();
+    Ok(())
+}
+
+async fn end_at(channel: &lapin::Channel, queue: &str) -> Result<(), lapin::Error> {
+    let (key, options) = (behind(queue), QueueBindOptions::default());
     channel.queue_bind(queue.into(), DELIVERY.into(), key.as_str().into(), options, FieldTable::default()).await
+}
+
+/// The pattern of a routing key behind any delay.
+pub(super) fn behind(key: &str) -> String {
+    if key.starts_with('#') { key.to_owned() } else { format!("#.{key}") }
 }
 
 fn step_name(step: u32) -> String {

@@ -127,6 +127,38 @@ async fn tls_connector(uri: &AMQPUri, options: &Options) -> Result<Option<Rustls
 }
 
 /// Reads the URL; the error never repeats it, since it holds the password.
+/// Where an address leads, for whoever shows it. No password is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The broker's host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The virtual host.
+    pub vhost: String,
+    /// Our login.
+    pub user: String,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
+impl Place {
+    /// Reads it off an address.
+    ///
+    /// # Errors
+    /// [`Error::Url`], which shows no password.
+    pub fn of(url: &str) -> Result<Self, Error> {
+        let uri = parse(url, Duration::ZERO)?;
+        Ok(Self {
+            host: uri.authority.host,
+            port: uri.authority.port,
+            vhost: uri.vhost,
+            user: uri.authority.userinfo.username,
+            tls: uri.scheme == AMQPScheme::AMQPS,
+        })
+    }
+}
+
 pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
     let mut uri: AMQPUri = url.parse().map_err(|problem: String| match problem.contains(url) {
         true => Error::Url("it has no host".to_owned()),

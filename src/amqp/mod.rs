@@ -10,15 +10,19 @@
 //! once its tries are used up, and takes acknowledgements of one incarnation for deliveries of the next.
 
 mod acks;
+mod binding;
 mod browse;
 mod connection;
 mod consumer;
 mod delay;
 mod delivery;
 mod dial;
+mod exchange;
 mod flight;
 mod isolation;
 mod ledger;
+mod loose;
+mod mailbox;
 #[cfg(test)]
 pub(crate) mod memory;
 mod mend;
@@ -37,11 +41,16 @@ mod stream;
 mod tls;
 mod topology;
 
+pub use binding::BindingSpec;
 pub use browse::{Bounds, Browser, Held};
 pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};
 pub use delay::{LONGEST, delayed};
 pub use delivery::{Delivery, Hold, Receipt};
+pub use dial::Place;
+pub use exchange::{Routes, SharedExchange};
+pub use loose::Loose;
+pub use mailbox::{Mailbox, MailboxSpec};
 pub use options::{Options, TlsFiles};
 pub use pool::{ChannelPool, Routing};
 pub use properties::Unsendable;

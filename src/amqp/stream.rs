@@ -41,7 +41,7 @@ impl StreamSpec {
             delivery_limit: None,
             arguments,
         };
-        Topology { queues: vec![queue], declare: self.declare }
+        Topology { queues: vec![queue], declare: self.declare, ..Topology::default() }
     }
 }
 

@@ -7,7 +7,7 @@ use lapin::types::FieldTable;
 use tracing::{info, warn};
 
 use super::connection::Link;
-use super::{Connection, Error, properties};
+use super::{BindingSpec, Connection, Error, properties};
 use crate::envelope::{Headers, Value};
 
 /// How RabbitMQ stores a queue.
@@ -89,6 +89,8 @@ impl QueueSpec {
 pub struct Topology {
     /// Seen to in this order; a dead-letter queue belongs before the queues that use it.
     pub queues: Vec<QueueSpec>,
+    /// Exchanges that queues are bound to besides the default one; seen to last, and only if `declare` says so.
+    pub bindings: Vec<BindingSpec>,
     /// Whether to make what is missing; otherwise a missing queue is an error, and nothing is compared.
     pub declare: bool,
 }
@@ -178,6 +180,9 @@ impl Topology {
             let (comparison, found) = self.see_to(spec, link, deadline).await?;
             let Found { consumers, messages } = found;
             report.queues.push(QueueReport { queue: spec.name.clone(), comparison, consumers, messages });
+        }
+        for binding in self.bindings.iter().filter(|_| self.declare) {
+            binding.see_to(link, deadline).await?;
         }
         Ok(report)
     }
@@ -274,7 +279,7 @@ pub(super) fn refusal(error: &lapin::Error) -> Option<(u16, String)> {
 
 /// Reads RabbitMQ's words about an unequal argument:
 /// `inequivalent arg 'NAME' for queue 'Q' in vhost 'V': received WANTED but current is FOUND`.
-fn difference(words: &str) -> Option<Difference> {
+pub(super) fn difference(words: &str) -> Option<Difference> {
     let (_, rest) = words.split_once("inequivalent arg '")?;
     let (argument, rest) = rest.split_once('\'')?;
     let (_, rest) = rest.split_once(": received ")?;

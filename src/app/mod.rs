@@ -3,12 +3,16 @@
 //! Start: HTTP (alive, not ready) → MQTT → answers subscribed → AMQP → jobs. Stop is the reverse, so that nothing is left
 //! without what it needs to end well.
 
+mod celery;
+mod intakes;
+mod node;
 mod options;
 
+pub use celery::celery_topology;
 pub(crate) use options::host;
 pub use options::{amqp_options, commander_options, control, mqtt_options, topology};
 
-use crate::amqp::{self, ChannelPool, Connection, Consumer, ConsumerState, Publisher, Stream, Topology};
+use crate::amqp::{self, ChannelPool, Connection, Publisher, Stream};
 use crate::claims::{self, Log, LogState};
 use crate::commander::Commander;
 use crate::config::Config;
@@ -16,21 +20,25 @@ use crate::metrics::metrics;
 use crate::mqtt::{self, Agent};
 use crate::shutdown::{Drained, Shutdown};
 use crate::telemetry::{Exporter, Health, Http, http};
-use crate::worker::{self, Intake, Kind, Worker};
+use crate::worker::{self, Worker};
 use anyhow::{Context, bail};
 use futures_util::future::join_all;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use options::{claims_options, quarantine, worker_options};
+use celery::celery_options;
+use intakes::Intakes;
+use options::{claims_options, worker_options};
 
 /// The parts whose state decides readiness.
 const MQTT: &str = "mqtt";
 const AMQP: &str = "amqp";
 const JOBS: &str = "jobs";
 const CLAIMS: &str = "claims";
+const CELERY: &str = "celery";
 
 /// The pause before a queue that could not be looked at is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -38,6 +46,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(5);
 /// Records of the control stream that are read ahead.
 const CONTROL_PREFETCH: u16 = 512;
+/// Changes of the queues that wait to be made.
+const CHANGES: usize = 16;
 /// The profile of jobs that name none.
 const DEFAULT_PROFILE: &str = "default";
 /// How long the answer path may take to be proved.
@@ -50,6 +60,11 @@ const PROVE_WITHIN: Duration = Duration::from_secs(5);
 ///
 /// What keeps it from starting, or what ended it unasked.
 pub async fn run_worker(config: &Config, exporter: Exporter, shutdown: Shutdown) -> anyhow::Result<()> {
+    // Tells this process from others on its machine.
+    let id = rand::random::<u32>();
+    let node = config.celery.node_name.clone().unwrap_or_else(|| format!("switchboard@{}-{id:08x}", host()));
+    let celery = celery_options(config, &node)?;
+    let worker_options = worker::Options { celery, ..worker_options(config, id) };
     let background = CancellationToken::new();
     let _ends_background = background.clone().drop_guard();
     let health = Health::new(&[MQTT, AMQP, JOBS]);
@@ -68,7 +83,7 @@ pub async fn run_worker(config: &Config, exporter: Exporter, shutdown: Shutdown)
     let parts = Parts { agent, commander, consuming, publishing, health, shutdown, failed: Arc::default() };
     parts.watch(&background);
     if parts.answers_ready().await {
-        parts.work(config, options).await;
+        parts.work(config, options, worker_options).await;
     }
     parts.end().await
 }
@@ -169,7 +184,7 @@ impl Parts {
     }
 
     /// Takes jobs until the soft stop.
-    async fn work(&self, config: &Config, options: amqp::Options) {
+    async fn work(&self, config: &Config, options: amqp::Options, worker_options: worker::Options) {
         let publisher = Publisher::start(self.publishing.clone(), options);
         let claims = match config.worker.claims {
             true => match self.claims_ready(config, &publisher).await {
@@ -178,34 +193,13 @@ impl Parts {
             },
             false => None,
         };
-        let consume = |topology, queue, prefetch| {
-            Consumer::start_exact(self.consuming.clone(), topology, queue, prefetch, publisher.clone())
-        };
-        let jobs = consume(topology(config), config.amqp.queue.clone(), config.amqp.prefetch);
-        let (health, mut state) = (self.health.clone(), jobs.0.state());
-        tokio::spawn(async move {
-            loop {
-                match state.borrow_and_update().clone() {
-                    ConsumerState::Consuming { .. } => health.up(JOBS),
-                    ConsumerState::Waiting { reason } => health.down(JOBS, reason),
-                    ConsumerState::Paused => health.down(JOBS, "paused while a connection is away or blocked"),
-                    ConsumerState::Stopped => health.down(JOBS, "stopped"),
-                }
-                if state.changed().await.is_err() {
-                    return;
-                }
-            }
-        });
+        let intakes =
+            Intakes { consuming: self.consuming.clone(), publisher: publisher.clone(), health: self.health.clone() };
+        let sources = intakes.of(config);
+        let tasks = worker_options.celery.clone();
         let channels = ChannelPool::new(self.publishing.clone());
-        let quarantine = Topology { queues: vec![quarantine(config)], declare: config.amqp.declare };
-        let apart = consume(quarantine, worker::quarantine_queue(&config.amqp.queue), 1);
-        let sources = vec![
-            Intake::new(Kind::Jobs, jobs, config.worker.concurrency),
-            // One at a time: whoever kills the worker is known then.
-            Intake::new(Kind::Apart, apart, 1),
-        ];
         let worker = Worker::new(
-            worker::Options { claims: claims.clone(), ..worker_options(config) },
+            worker::Options { claims: claims.clone(), ..worker_options },
             self.commander.clone(),
             sources,
             (publisher.clone(), self.publishing.state()),
@@ -215,7 +209,10 @@ impl Parts {
         let spec = control(config);
         let name = spec.name.clone();
         worker.heed(Stream::start(self.consuming.clone(), spec, worker::CANCELS_KEPT, CONTROL_PREFETCH), &name).await;
-        let sources = worker.run().await;
+        let (changes, changed) = mpsc::channel(CHANGES);
+        let node = tasks
+            .map(|tasks| node::start(config, &tasks, self.publishing.clone(), intakes, self.shutdown.clone(), changes));
+        let sources = worker.run(changed).await;
         if timeout(config.worker.patience, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
             self.agent.close().await;
@@ -224,6 +221,9 @@ impl Parts {
             Drained::Softly => tracing::info!("everything that was begun is finished"),
             Drained::Hard => tracing::warn!("the grace was over before everything was finished"),
             Drained::Abandoned(tasks) => tracing::error!(tasks, "some jobs did not end"),
+        }
+        if let Some(node) = node {
+            node.stop().await;
         }
         if let Some(claims) = claims {
             claims.flush(LAST).await;

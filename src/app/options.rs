@@ -78,14 +78,14 @@ pub fn topology(config: &Config) -> Topology {
     if amqp.declare {
         // Before any job is taken that may have to go there. Where the queues are somebody else's, a missing one is no
         // reason not to work.
-        queues.push(quarantine(config));
+        queues.push(quarantine(config, &amqp.queue));
     }
-    Topology { queues, declare: amqp.declare }
+    Topology { queues, declare: amqp.declare, ..Topology::default() }
 }
 
 /// The queue of jobs that lost their workers. It has to count deliveries, whatever the type of the other.
-pub(super) fn quarantine(config: &Config) -> QueueSpec {
-    let name = worker::quarantine_queue(&config.amqp.queue);
+pub(super) fn quarantine(config: &Config, of: &str) -> QueueSpec {
+    let name = worker::quarantine_queue(of);
     QueueSpec::jobs(name, QueueKind::Quorum, &config.amqp.dead_letter_queue)
 }
 
@@ -112,14 +112,16 @@ pub(super) fn claims_options(config: &Config) -> claims::Options {
     }
 }
 
-pub(super) fn worker_options(config: &Config) -> worker::Options {
+/// `id` tells this process from others on its machine.
+pub(super) fn worker_options(config: &Config, id: u32) -> worker::Options {
     let section = &config.worker;
     worker::Options {
-        name: format!("switchboard-{}-{:08x}", host(), rand::random::<u32>()).into(),
+        name: format!("switchboard-{}-{:08x}", host(), id).into(),
         concurrency: section.concurrency,
         dead_letter_queue: config.amqp.dead_letter_queue.as_str().into(),
         cancel_ids: section.cancel_ids,
         claims: None,
+        celery: None,
         limits: native::Limits { max_payload_bytes: section.max_payload_bytes, max_devices: section.max_devices },
         recent: worker::RecentLimits {
             ids: section.recent_ids,

@@ -130,7 +130,7 @@ async fn stream(config: &Config, connection: &Connection) -> anyhow::Result<Stri
     // The broker names one argument of several. Asked about the type alone, it names another only of a stream.
     let mut plain = QueueSpec { dead_letter_queue: None, ..QueueSpec::jobs(&spec.name, QueueKind::Classic, "") };
     plain.arguments.set(QUEUE_TYPE, "stream".into());
-    let report = Topology { queues: vec![plain], declare: true }.apply(connection).await?;
+    let report = Topology { queues: vec![plain], declare: true, ..Topology::default() }.apply(connection).await?;
     let found = report.differences().find(|(_, difference)| difference.argument == QUEUE_TYPE);
     match found {
         Some(_) => Err(refused("it is a queue of another type; delete it".to_owned())),

@@ -64,7 +64,7 @@ async fn amqp(config: &Config, findings: &mut Findings) {
 async fn queue(config: &Config, connection: &Connection, spec: QueueSpec, findings: &mut Findings) {
     let name = spec.name.clone();
     // First only a look: what is missing stays so.
-    let look = Topology { queues: vec![spec], declare: false };
+    let look = Topology { queues: vec![spec], declare: false, ..Topology::default() };
     let found = match look.apply(connection).await {
         Ok(_) => Topology { declare: config.amqp.declare, ..look }.apply(connection).await,
         Err(missing) => Err(missing),

@@ -2,6 +2,7 @@
 
 use super::keys::{KEYS, Key, SECTIONS};
 use super::schedules;
+use super::tasks;
 use serde_json::{Map, Value as Json, json};
 use std::fmt::Write;
 
@@ -20,6 +21,22 @@ pub fn commented_file() -> String {
     text.push_str(
         "\n# A device dialect. Each key is laid over the built-in profile of that name, so this changes just one of them.\n\
          # [profiles.default]\n# qos = 0\n\
+         \n# A task of the application's own, and the command that it stands for. A text may have gaps, {name}, for arguments;\n\
+         # in the payload a text that is one gap becomes the argument itself, number or list.\n\
+         # [celery.tasks.\"garage.tasks.open_door\"]\n\
+         # args = [\"door\", \"speed\"]          # by position or name; \"device\" and \"payload\" where not set\n\
+         # kwargs = [\"force\"]                # by name alone\n\
+         # defaults = { speed = 1, force = false }\n\
+         # ignore = [\"verbose\"]              # accepted, and means nothing\n\
+         # command = \"open\"\n\
+         # device = \"garage-{door}\"          # \"{device}\" where not set; or devices = \"{doors}\" for a list\n\
+         # payload = { speed = \"{speed}\", force = \"{force}\", source = \"web\" }\n\
+         # profile = \"default\"\n\
+         # mode = \"request\"                  # or \"publish\"\n\
+         # timeout = \"5s\"                    # or \"{timeout}\", in seconds\n\
+         # guarantee = \"at_most_once\"        # or \"at_least_once\"\n\
+         # result = \"answer\"                 # or \"none\"; \"summary\" or \"none\" for devices\n\
+         # bulk = { rate = 200, concurrency = 100, abort = \"20%:100\" }   # for devices\n\
          \n# Jobs sent at set times. Not served by this version.\n\
          # [[schedules]]\n# name = \"nightly\"\n# cron = \"0 3 * * *\"\n# job = { device = \"garage-7\", command = \"close\" }\n",
     );
@@ -53,6 +70,7 @@ pub fn schema() -> Json {
         "description": "Device dialects by name; each key is laid over the built-in profile of that name.",
         "additionalProperties": {"type": "object"},
     });
+    sections["celery"]["properties"]["tasks"]["additionalProperties"] = tasks::schema();
     sections.insert("profiles".into(), profiles);
     sections.insert("schedules".into(), schedules::schema());
     json!({

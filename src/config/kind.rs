@@ -31,8 +31,10 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// An address with one of these schemes.
     Url(&'static [&'static str]),
-    /// A text of 1 to so many bytes, without control characters.
+    /// A text of so many bytes, without control characters.
     Text {
+        /// The least bytes.
+        min: usize,
         /// The most bytes.
         max: usize,
     },
@@ -65,8 +67,8 @@ pub(super) enum Checked {
     File(PathBuf),
     /// Of [`Kind::Listen`].
     Listen(SocketAddr),
-    /// Of [`Kind::Table`].
-    Table(toml::Table),
+    /// Of [`Kind::Table`]: its keys are checked elsewhere.
+    Table,
 }
 
 impl Kind {
@@ -79,7 +81,7 @@ impl Kind {
                 Ok(number) if (min..=max).contains(&number) => Ok(Checked::Count(number)),
                 _ => Err(self.wrong(value)),
             },
-            (Self::Table, Table(table)) => Ok(Checked::Table(table.clone())),
+            (Self::Table, Table(_)) => Ok(Checked::Table),
             (Self::Flag | Self::Count { .. } | Self::Table, _) => Err(self.wrong(value)),
             (kind, Text(text)) => kind.check_text(text),
             _ => Err(self.wrong(value)),
@@ -88,15 +90,15 @@ impl Kind {
 
     fn check_text(self, text: &str) -> Result<Checked, String> {
         let wrong = || self.wrong(&toml::Value::String(text.to_owned()));
-        let plain = |max: usize| (1..=max).contains(&text.len()) && !text.contains(char::is_control);
+        let plain = |min, max| (min..=max).contains(&text.len()) && !text.contains(char::is_control);
         match self {
             Self::Time { min, max } => match duration::parse(text) {
                 Ok(time) if (u128::from(min)..=u128::from(max)).contains(&time.as_millis()) => Ok(Checked::Time(time)),
                 _ => Err(wrong()),
             },
             Self::OneOf(words) if words.contains(&text) => Ok(Checked::Text(text.to_owned())),
-            Self::Text { max } if plain(max) => Ok(Checked::Text(text.to_owned())),
-            Self::Queue if plain(255) && !text.starts_with("amq.") => Ok(Checked::Text(text.to_owned())),
+            Self::Text { min, max } if plain(min, max) => Ok(Checked::Text(text.to_owned())),
+            Self::Queue if plain(1, 255) && !text.starts_with("amq.") => Ok(Checked::Text(text.to_owned())),
             Self::File if !text.is_empty() && !text.contains('\0') => Ok(Checked::File(PathBuf::from(text))),
             Self::Url(schemes) => Url::parse(text, schemes).map(Checked::Url),
             Self::Listen => text.parse().map(Checked::Listen).map_err(|_| wrong()),
@@ -138,7 +140,7 @@ impl Kind {
                 let like: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
                 format!("an address in quotes that begins with {}", like.join(", "))
             }
-            Self::Text { max } => format!("a text of 1 to {max} bytes without control characters"),
+            Self::Text { min, max } => format!("a text of {min} to {max} bytes without control characters"),
             Self::Queue => "a queue's name of 1 to 255 bytes that does not begin with \"amq.\"".into(),
             Self::File => "the path of a file, in quotes".into(),
             Self::Listen => "an IP address and a port, such as \"127.0.0.1:9464\" or \"0.0.0.0:9464\"".into(),
@@ -157,7 +159,7 @@ impl Kind {
             Self::Time { .. } => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"}),
             Self::OneOf(words) => json!({"type": "string", "enum": words}),
             Self::Url(schemes) => json!({"type": "string", "pattern": format!("^({})://", schemes.join("|"))}),
-            Self::Text { max } => json!({"type": "string", "minLength": 1, "maxLength": max}),
+            Self::Text { min, max } => json!({"type": "string", "minLength": min, "maxLength": max}),
             Self::Queue => json!({"type": "string", "minLength": 1, "maxLength": 255, "not": {"pattern": "^amq\\."}}),
             Self::File | Self::Listen | Self::Level => json!({"type": "string", "minLength": 1}),
             Self::Table => json!({"type": "object"}),
@@ -205,7 +207,7 @@ mod tests {
             protocol.check(&toml::Value::Integer(5)).unwrap_err(),
             "is the number 5; right is \"5\" or \"3.1.1\""
         );
-        assert!(matches!(Kind::Table.check(&Kind::Table.read("{ a = 1 }")), Ok(Checked::Table(_))));
+        assert!(matches!(Kind::Table.check(&Kind::Table.read("{ a = 1 }")), Ok(Checked::Table)));
     }
 
     #[test]

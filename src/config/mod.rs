@@ -1,5 +1,6 @@
 //! The configuration: defaults, then a file, then the environment, then flags; checked as a whole, or refused as a whole.
 
+mod celery;
 mod document;
 pub mod duration;
 mod file;
@@ -13,16 +14,17 @@ mod schedules;
 mod sections;
 mod settings;
 mod suggest;
+mod tasks;
 pub mod url;
 
+pub use celery::{CelerySection, ExchangeType};
 pub use document::{commented_file, schema};
 pub use file::File;
 pub use memory::{Memory, Part};
 pub use problem::{Invalid, Problem, Source};
 pub use profiles::Profiles;
 pub use sections::{
-    AmqpSection, CelerySection, Config, HttpSection, LogSection, MqttSection, Protocol, QueueType, TlsSection,
-    WorkerSection,
+    AmqpSection, Config, HttpSection, LogSection, MqttSection, Protocol, QueueType, TlsSection, WorkerSection,
 };
 pub use url::{Secret, Url};
 

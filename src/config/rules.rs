@@ -1,5 +1,6 @@
 //! What is wrong only in company: contradictions between keys, files that cannot be read, features not served.
 
+use super::celery;
 use super::duration;
 use super::problem::{Problem, Source};
 use super::schedules;
@@ -22,6 +23,7 @@ pub(super) fn check(config: &mut Config, settings: &mut Settings) {
     rules.tls("mqtt", &config.mqtt.url, &config.mqtt.tls);
     rules.mqtt(&mut config.mqtt);
     rules.unserved(config);
+    celery::check(config, settings);
 }
 
 struct Rules<'s> {
@@ -174,40 +176,16 @@ impl Rules<'_> {
 
     /// Known keys that ask for what this version cannot do: said aloud, rather than taken and not heeded.
     fn unserved(&mut self, config: &Config) {
-        if config.celery.result_backend.is_some() {
-            self.contradiction(
-                &["celery.result_backend"],
-                "is not served by this version; right is to leave it out: results go to the rpc backend",
-            );
-        }
         if config.log.otlp_endpoint.is_some() {
             self.contradiction(
                 &["log.otlp_endpoint"],
                 "is not served: this build cannot export traces; right is to leave it out",
             );
         }
-        self.tasks(&config.celery.tasks);
         if let Some(Given { value, source }) = self.settings.schedules.clone() {
             for (key, problem) in schedules::check(&value) {
                 self.settings.problems.push(Problem::new(source.clone(), key, problem));
             }
-        }
-    }
-
-    fn tasks(&mut self, tasks: &toml::Table) {
-        for (name, task) in tasks {
-            if !task.get("command").is_some_and(toml::Value::is_str) {
-                self.contradiction(
-                    &["celery.tasks"],
-                    format!("has no command for {name:?}; right is {{ command = \"open\" }}"),
-                );
-            }
-        }
-        if !tasks.is_empty() {
-            self.contradiction(
-                &["celery.tasks"],
-                "is not served by this version; right is to leave it out and send the task switchboard.request",
-            );
         }
     }
 }

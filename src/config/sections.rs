@@ -1,5 +1,6 @@
 //! The checked configuration, section by section, as the program is built from it.
 
+use super::celery::CelerySection;
 use super::kind::Checked;
 use super::profiles::Profiles;
 use super::url::{Secret, Url};
@@ -109,20 +110,6 @@ pub struct HttpSection {
     pub listen: SocketAddr,
 }
 
-/// `[celery]`
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "each field is documented in the table of keys")]
-pub struct CelerySection {
-    pub enabled: bool,
-    pub queue: String,
-    pub queue_type: QueueType,
-    pub queue_arguments: toml::Table,
-    pub events: bool,
-    pub control: bool,
-    pub result_backend: Option<Url>,
-    pub tasks: toml::Table,
-}
-
 /// `[log]`
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "each field is documented in the table of keys")]
@@ -155,7 +142,7 @@ pub(super) type Values = BTreeMap<&'static str, Checked>;
 
 macro_rules! getter {
     ($name:ident, $variant:ident, $type:ty) => {
-        fn $name(values: &Values, path: &str) -> Option<$type> {
+        pub(super) fn $name(values: &Values, path: &str) -> Option<$type> {
             match values.get(path) {
                 Some(Checked::$variant(value)) => Some(value.clone()),
                 _ => None,
@@ -171,10 +158,9 @@ getter!(text, Text, String);
 getter!(url, Url, Url);
 getter!(file, File, PathBuf);
 getter!(listen, Listen, SocketAddr);
-getter!(table, Table, toml::Table);
 
 /// The value of a key that has a default.
-fn set<T>(get: fn(&Values, &str) -> Option<T>, values: &Values, path: &str) -> T {
+pub(super) fn set<T>(get: fn(&Values, &str) -> Option<T>, values: &Values, path: &str) -> T {
     get(values, path).expect("the table of keys gives this key this kind and a default")
 }
 
@@ -182,7 +168,7 @@ fn size(values: &Values, path: &str) -> usize {
     usize::try_from(set(count, values, path)).unwrap_or(usize::MAX)
 }
 
-fn queue_type(values: &Values, path: &str) -> QueueType {
+pub(super) fn queue_type(values: &Values, path: &str) -> QueueType {
     if set(text, values, path) == "classic" { QueueType::Classic } else { QueueType::Quorum }
 }
 
@@ -205,16 +191,7 @@ impl Config {
             mqtt: MqttSection::build(v),
             worker: WorkerSection::build(v),
             http: HttpSection { listen: set(listen, v, "http.listen") },
-            celery: CelerySection {
-                enabled: set(flag, v, "celery.enabled"),
-                queue: set(text, v, "celery.queue"),
-                queue_type: queue_type(v, "celery.queue_type"),
-                queue_arguments: table(v, "celery.queue_arguments").unwrap_or_default(),
-                events: set(flag, v, "celery.events"),
-                control: set(flag, v, "celery.control"),
-                result_backend: url(v, "celery.result_backend"),
-                tasks: table(v, "celery.tasks").unwrap_or_default(),
-            },
+            celery: CelerySection::build(v, prefetch(v)),
             log: LogSection {
                 format: match set(text, v, "log.format").as_str() {
                     "json" => logging::Format::Json,

@@ -27,6 +27,8 @@ pub(super) struct Settings {
     pub profiles: BTreeMap<String, ProfileTable>,
     /// The list of schedules as a whole.
     pub schedules: Option<Given>,
+    /// Where the keys within tables of the user's own stand, by their path, joined by zeros.
+    deep: BTreeMap<String, Source>,
     /// What is known to be wrong so far.
     pub problems: Vec<Problem>,
 }
@@ -47,7 +49,10 @@ impl Settings {
         let dotted = path.join(".");
         let is_section = SECTIONS.iter().any(|(section, _)| *section == dotted);
         match (keys::find(&dotted), value) {
-            (Some(key), _) => drop(self.values.insert(key.path, Given { value: value.clone(), source: source(path) })),
+            (Some(key), _) => {
+                self.remember(path, value, source);
+                self.values.insert(key.path, Given { value: value.clone(), source: source(path) });
+            }
             (None, Value::Table(table)) if is_section => {
                 for (name, value) in table {
                     self.add_section(&[path, &[name.as_str()]].concat(), value, source);
@@ -58,6 +63,19 @@ impl Settings {
             }
             _ => self.unknown(source(path), &dotted),
         }
+    }
+
+    fn remember(&mut self, path: &[&str], value: &Value, source: &dyn Fn(&[&str]) -> Source) {
+        self.deep.insert(path.join("\0"), source(path));
+        for (name, value) in value.as_table().into_iter().flatten() {
+            self.remember(&[path, &[name.as_str()]].concat(), value, source);
+        }
+    }
+
+    /// Where a key within a table of the user's own stands, or the nearest table around it.
+    pub(super) fn place(&self, path: &[&str]) -> Source {
+        let around = (1..=path.len()).rev().map(|depth| path[..depth].join("\0"));
+        around.filter_map(|path| self.deep.get(&path)).next().cloned().unwrap_or(Source::Default)
     }
 
     fn add_profiles(&mut self, value: &Value, source: &dyn Fn(&[&str]) -> Source) {
@@ -91,7 +109,12 @@ impl Settings {
         let lower: Vec<String> = path.iter().map(|part| part.to_lowercase()).collect();
         let dotted = lower.join(".");
         if let Some(key) = keys::find(&dotted) {
-            self.values.insert(key.path, Given { value: key.kind.read(text), source });
+            let value = key.kind.read(text);
+            // It replaces what a file said, and so do its places.
+            let within = key.path.replace('.', "\0");
+            self.deep.retain(|path, _| !path.starts_with(&within));
+            self.remember(&key.path.split('.').collect::<Vec<_>>(), &value, &|_| source.clone());
+            self.values.insert(key.path, Given { value, source });
             return;
         }
         match lower.iter().map(String::as_str).collect::<Vec<_>>()[..] {

@@ -176,7 +176,7 @@ async fn play(url: &str, options: &Options, script: &Script, say: &impl Fn(&str)
         (Connection::start(settings.clone(), "produce"), Connection::start(settings.clone(), "collect"));
     tokio::try_join!(sending.up(UP_WITHIN), receiving.up(UP_WITHIN))?;
     let mut replies = ReplyQueue::open(&receiving, 500).await?;
-    let topology = Topology { queues: vec![QueueSpec::keeping(DEAD)], declare: false };
+    let topology = Topology { queues: vec![QueueSpec::keeping(DEAD)], declare: false, ..Topology::default() };
     let (consumer, mut dead) = Consumer::start(receiving.clone(), topology, DEAD.to_owned(), 100);
     let publisher = Publisher::start(sending.clone(), settings);
     let reply_to = replies.name().to_owned();

@@ -2,49 +2,40 @@
 
 use super::Shared;
 use super::admission::hold;
+use super::celery::{self, Ended};
 use super::claimed::{self, Claimant, Ran};
-use super::intake::{self, Running, Taken, What};
+use super::done::Done;
+use super::follow::{self, Untold};
+use super::intake::{self, Again, Running, Taken, What};
 use super::many;
-use super::quarantine::Course;
 use super::recent::End;
 use super::settlement::{Happened, Reply, Settle, settle};
-use crate::amqp::PublishError;
-use crate::claims::Claim;
+use crate::amqp::{Delivery, PublishError};
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
-use crate::job::Guarantee;
+use crate::job::{Bulk, Guarantee, Job};
 use crate::metrics::{Protocol, Stage, metrics};
 use crate::outcome::{Executed, Failure, Outcome, Status};
-use crate::wire::native::{self, Origin, Timing};
+use crate::wire::native::{self, Timing};
 use futures_util::FutureExt;
+use std::convert::Infallible;
+use std::future::pending;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
-
-/// What came of a job, and the message that says so.
-struct Done {
-    happened: Happened,
-    result: Option<Arc<Envelope>>,
-    status: Option<Status>,
-    /// Whether the device surely did not get it.
-    not_reached: bool,
-    running: Option<Running>,
-    /// Where it is to be written down before it is said.
-    claim: Option<Claim>,
-    detail: String,
-}
+use tokio_util::sync::CancellationToken;
 
 /// Decoded and admitted already; from here: command, answer, outcome, reply confirmed, ack.
 pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
     let _counted = InFlight::count();
     loop {
         let done = match std::mem::replace(&mut taken.what, What::Answer(Box::new(stopped()))) {
-            What::Later { not_before } => match wait_here(shared, not_before).await {
+            What::Later { not_before } => match wait_here(shared, &taken, not_before).await {
                 Some(()) => {
-                    taken = intake::take(shared, &taken.source, taken.delivery, None);
+                    taken = again(shared, taken, None);
                     continue;
                 }
                 None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
@@ -55,16 +46,16 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
             },
             What::NoRoom { devices } => match room(shared, devices).await {
                 Some(room) => {
-                    taken = intake::take(shared, &taken.source, taken.delivery, Some(room));
+                    taken = again(shared, taken, Some(room));
                     continue;
                 }
                 None => Done::without_result(Happened::NotStarted),
             },
             What::Join(heard) => match heard.await {
-                Ok(Some(reply)) => Done::repeated(reply, &taken.origin),
+                Ok(Some(reply)) => Done::repeated(reply, &taken),
                 // The first one did nothing to the device: this one may.
                 _ => {
-                    taken = intake::take(shared, &taken.source, taken.delivery, None);
+                    taken = again(shared, taken, None);
                     continue;
                 }
             },
@@ -72,7 +63,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                 Some(done) => done,
                 // Somebody else had it and has let go of it.
                 None => {
-                    taken = intake::take(shared, &taken.source, taken.delivery, None);
+                    taken = again(shared, taken, None);
                     continue;
                 }
             },
@@ -81,39 +72,49 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
     }
 }
 
+/// Looks at a delivery once more, with what is known of it.
+fn again(shared: &Arc<Shared>, taken: Taken, room: Option<OwnedSemaphorePermit>) -> Taken {
+    let Taken { source, delivery, asked, .. } = taken;
+    intake::take(shared, &source, delivery, Again { room, asked })
+}
+
 /// Runs a job; a panic of ours costs this job alone. `None` if it is to be looked at anew.
 async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
     let run = async {
         Some(match what {
-            What::Undecodable(failure) => Done::undecodable(taken, failure),
-            What::Answer(outcome) => Done::outcome(taken, *outcome, None),
+            What::Undecodable(failure) => {
+                Done::outcome(shared, taken, Outcome::not_sent(Status::Invalid, failure), None)
+            }
+            What::Refused(exception) => Done::refused(shared, taken, exception),
+            What::Answer(outcome) => Done::outcome(shared, taken, *outcome, None),
             What::Reused(failure) => {
-                Done::outcome(taken, Outcome::not_sent(Status::Invalid, failure), None).under_another_id()
+                Done::outcome(shared, taken, Outcome::not_sent(Status::Invalid, failure), None).under_another_id()
             }
             What::Unserved => Done {
-                detail: "Celery tasks are not served by this version".to_owned(),
+                detail: "it is a Celery task, and celery.enabled is false".to_owned(),
                 ..Done::without_result(Happened::Unserved)
             },
             What::Course(course) => Done::unread(taken, course),
-            What::Repeat(reply) => Done::repeated(reply, &taken.origin),
+            What::Repeat(reply) => Done::repeated(reply, taken),
             What::Run { begun, claimant, guarantee, running } => {
                 return run_one(shared, taken, (begun, claimant), guarantee, running).await;
             }
-            What::RunBulk { job, bulk, running } => match many::run(shared, taken, job, bulk, running).await {
-                many::Ended::Summary(summary, running) => {
-                    let result = native::summary(&taken.origin, &summary);
-                    Done { status: Some(Status::Succeeded), ..Done::with(Happened::Outcome, result, Some(running)) }
-                }
+            What::RunBulk { job, bulk, running } => match run_many(shared, taken, job, bulk, running).await {
+                many::Ended::Summary(summary, running) => Done::summary(shared, taken, &summary, running),
                 // The rest is a message of its own by now, and its summary will count what was done here.
                 many::Ended::Continued => Done::without_result(Happened::Continued),
                 many::Ended::Lost => Done::without_result(Happened::Lost),
             },
+            // Its caller knows exceptions, and one says it for all devices.
+            What::AnswerAll { outcome, running, .. } if taken.asked.is_some() => {
+                Done::outcome(shared, taken, *outcome, Some(running))
+            }
             What::AnswerAll { bulk, outcome, running } => {
                 let summary = many::answer_all(shared, taken, bulk, &outcome).await;
                 Done {
                     status: Some(outcome.status),
                     not_reached: outcome.executed == Executed::No,
-                    ..Done::with(Happened::Outcome, native::summary(&taken.origin, &summary), Some(running))
+                    ..Done::summary(shared, taken, &summary, running)
                 }
             }
             What::Later { .. } | What::Join(_) | What::NoRoom { .. } => Done::without_result(Happened::NotStarted),
@@ -123,7 +124,7 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
         tracing::error!(job_id = &*taken.origin.id, "a job made the worker panic; only this job is affected");
         let failure = Failure::new("internal", "the worker failed on this job; the device may have acted");
         let outcome = Outcome::new(Status::Unknown, Executed::Unknown, Some(failure));
-        Some(Done { happened: Happened::Panicked, ..Done::outcome(taken, outcome, None) })
+        Some(Done { happened: Happened::Panicked, ..Done::outcome(shared, taken, outcome, None) })
     })
 }
 
@@ -135,9 +136,12 @@ async fn run_one(
     running: Running,
 ) -> Option<Done> {
     let hard = shared.shutdown.hard();
+    let cancel = running.cancel();
+    begin(shared, taken, &cancel).await;
     let ran = tokio::select! {
         biased;
         ran = claimed::run(shared, claimant.as_deref(), begun, || late_handler(shared, taken, &taken.device)) => ran,
+        never = call_off(shared, taken, &cancel) => match never {},
         () = hard.cancelled() => match guarantee {
             Guarantee::AtMostOnce => Ran::Outcome(stopped(), claimant.and_then(|claimant| claimant.take())),
             // Perhaps at the device already: not as if nobody had begun it.
@@ -145,38 +149,69 @@ async fn run_one(
         },
     };
     Some(match ran {
-        Ran::Outcome(outcome, claim) => Done { claim, ..Done::outcome(taken, outcome, Some(running)) },
+        Ran::Outcome(outcome, claim) => Done { claim, ..Done::outcome(shared, taken, outcome, Some(running)) },
         Ran::Repeat(reply, status) => {
             // A "no" that is said again must not keep a new submission from being tried.
             let running = (!status.is_certain_no()).then_some(running);
-            Done { running, ..Done::repeated(reply, &taken.origin) }
+            Done { running, ..Done::said_elsewhere(shared, taken, reply) }
         }
-        Ran::Unsaid(status) => Done::outcome(taken, claimed::unsaid(status), Some(running)),
+        Ran::Unsaid(status) => Done::outcome(shared, taken, claimed::unsaid(status), Some(running)),
         Ran::NotStarted(NotStarted::Revoked) => Done::without_result(Happened::Lost),
         Ran::NotStarted(NotStarted::Closed | NotStarted::Denied) => Done::without_result(Happened::NotStarted),
         Ran::Again => return None,
     })
 }
 
+async fn run_many(shared: &Arc<Shared>, taken: &Taken, job: Job, bulk: Bulk, running: Running) -> many::Ended {
+    let cancel = running.cancel();
+    begin(shared, taken, &cancel).await;
+    tokio::select! {
+        biased;
+        ended = many::run(shared, taken, job, bulk, running) => ended,
+        never = call_off(shared, taken, &cancel) => match never {},
+    }
+}
+
+/// A Celery task begins: in its turn, if its name has a rate limit.
+async fn begin(shared: &Shared, taken: &Taken, cancel: &CancellationToken) {
+    let (Some(asked), Some(options)) = (&taken.asked, celery::options(shared)) else { return };
+    let soft = shared.shutdown.soft();
+    // The stop is the command's to see: it gives back what was not begun.
+    if soft.run_until_cancelled(asked.turn(options)).await == Some(false) {
+        cancel.cancel();
+    }
+    if let Some(entry) = &asked.entry {
+        entry.start();
+    }
+}
+
+/// Calls a Celery task's command off when a time limit is over or somebody terminates it. Never completes: the command does.
+async fn call_off(shared: &Shared, taken: &Taken, cancel: &CancellationToken) -> Infallible {
+    if let (Some(asked), Some(options)) = (&taken.asked, celery::options(shared)) {
+        asked.given_up(options).await;
+        cancel.cancel();
+    }
+    pending().await
+}
+
 /// Replies, and settles when the broker has confirmed that.
 async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
-    let Taken { source, delivery, mode, room, .. } = taken;
-    let received = delivery.received.instant;
-    let reply_to = delivery.envelope.reply_to.clone().filter(|queue| !queue.is_empty());
-    let (reply, mut end) = settle(done.happened, reply_to.is_some());
+    let received = taken.delivery.received.instant;
+    let (reply, mut end) = settle(done.happened, is_heard(shared, &taken));
     let mut detail = done.detail;
     if let (Some(claim), Some(status)) = (done.claim, done.status) {
         // Before anybody hears it: who asks again must not be told less.
         claim.finish(!done.not_reached, status, done.result.as_deref()).await;
     }
-    if let (Reply::Send, Some(reply_to), Some(result)) = (reply, &reply_to, &done.result) {
+    let ended = done.ended.as_deref();
+    if let Some(result) = done.result.as_deref().filter(|_| reply == Reply::Send || ended.is_some()) {
         let started = Instant::now();
-        match shared.outbox.reply(reply_to, Envelope::clone(result)).await {
+        match tell(shared, &taken, ended, result).await {
             Ok(()) => {}
             // Ours, not the reply queue's: the next worker answers.
-            Err(PublishError::Closed) => (_, end) = settle(Happened::Interrupted, true),
-            Err(error) => {
-                detail = format!("its reply cannot be delivered to {reply_to:?}: {error}");
+            Err(Untold::Closed) => (_, end) = settle(Happened::Interrupted, true),
+            Err(Untold::Failed(why)) => {
+                detail = why;
                 (_, end) = settle(Happened::Unanswerable, true);
             }
         }
@@ -189,6 +224,7 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
             Some(reply) => End::Reached(reply),
         });
     }
+    let Taken { source, delivery, mode, room, asked, .. } = taken;
     match end {
         Settle::Ack => delivery.receipt.ack(),
         Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
@@ -204,16 +240,56 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
     }
     drop(room);
     if let Some(status) = done.status {
-        metrics().job_finished(Protocol::Native, mode, status, received.elapsed().as_secs_f64());
+        let protocol = if asked.is_some() { Protocol::Celery } else { Protocol::Native };
+        metrics().job_finished(protocol, mode, status, received.elapsed().as_secs_f64());
+    }
+    if let (Some(entry), Some(ended)) = (asked.and_then(|asked| asked.entry), &done.ended) {
+        entry.end(&ended.end, received.elapsed());
+    }
+}
+
+/// Whether anybody hears a result.
+fn is_heard(shared: &Shared, taken: &Taken) -> bool {
+    match (&taken.asked, celery::options(shared)) {
+        (Some(asked), Some(options)) => asked.is_heard(options),
+        _ => reply_to(&taken.delivery).is_some(),
+    }
+}
+
+fn reply_to(delivery: &Delivery) -> Option<&str> {
+    delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty())
+}
+
+async fn tell(shared: &Shared, taken: &Taken, ended: Option<&Ended>, result: &Envelope) -> Result<(), Untold> {
+    if let (Some(asked), Some(options)) = (&taken.asked, celery::options(shared)) {
+        return follow::tell(&shared.outbox, options, asked, ended, result).await;
+    }
+    let Some(reply_to) = reply_to(&taken.delivery) else { return Ok(()) };
+    match shared.outbox.reply(reply_to, result.clone()).await {
+        Ok(()) => Ok(()),
+        Err(PublishError::Closed) => Err(Untold::Closed),
+        Err(error) => Err(Untold::Failed(format!("its reply cannot be delivered to {reply_to:?}: {error}"))),
     }
 }
 
 /// Waits for a job's time, if that is near; `None` if it is not, or if the worker stops first.
-async fn wait_here(shared: &Shared, not_before: u64) -> Option<()> {
+async fn wait_here(shared: &Shared, taken: &Taken, not_before: u64) -> Option<()> {
     let wait = hold(not_before, Now::read(), shared.options.hold)?;
+    let entry = taken.asked.as_ref().and_then(|asked| asked.entry.as_ref());
+    let terminated = async {
+        match entry {
+            Some(entry) => {
+                entry.schedule();
+                entry.terminated().cancelled().await;
+            }
+            None => pending().await,
+        }
+    };
     tokio::select! {
         // A millisecond more: the wall clock must have passed the instant, not merely reached it.
         () = sleep(wait + Duration::from_millis(1)) => Some(()),
+        // It is looked at again, and found revoked.
+        () = terminated => Some(()),
         () = shared.shutdown.soft().cancelled_owned() => None,
     }
 }
@@ -226,7 +302,8 @@ async fn room(shared: &Shared, devices: u32) -> Option<OwnedSemaphorePermit> {
 
 /// What publishes the answer that comes after its command was given up; nothing where nobody listens.
 pub(super) fn late_handler(shared: &Arc<Shared>, taken: &Taken, device: &Arc<str>) -> Option<LateHandler> {
-    let reply_to: Arc<str> = taken.delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty())?.into();
+    // To a Celery client the first result is final: one more would wait in its queue for nobody.
+    let reply_to: Arc<str> = reply_to(&taken.delivery).filter(|_| taken.asked.is_none())?.into();
     let (outbox, origin, device) = (shared.outbox.clone(), taken.origin.clone(), device.clone());
     let (received, queued) = (taken.delivery.received.instant, taken.queued);
     Some(Box::new(move |outcome: Outcome| {
@@ -240,74 +317,6 @@ pub(super) fn late_handler(shared: &Arc<Shared>, taken: &Taken, device: &Arc<str
 fn stopped() -> Outcome {
     let message = "the worker was stopped while it waited for the device's answer; the device may have acted";
     Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("stopped", message)))
-}
-
-impl Done {
-    fn with(happened: Happened, result: Envelope, running: Option<Running>) -> Self {
-        let result = Some(Arc::new(result));
-        Self { happened, result, status: None, not_reached: false, running, claim: None, detail: String::new() }
-    }
-
-    fn without_result(happened: Happened) -> Self {
-        Self {
-            happened,
-            result: None,
-            status: None,
-            not_reached: false,
-            running: None,
-            claim: None,
-            detail: String::new(),
-        }
-    }
-
-    fn outcome(taken: &Taken, outcome: Outcome, running: Option<Running>) -> Self {
-        let total = taken.queued + taken.delivery.received.instant.elapsed();
-        let timing = Timing { queued: taken.queued, waiting: outcome.waiting, device: outcome.device, total };
-        let result = native::result(&taken.origin, &taken.device, &outcome, &timing);
-        let (job_id, device, command) = (&*taken.origin.id, &*taken.device, &*taken.origin.command);
-        match &outcome.failure {
-            None => tracing::debug!(job_id, device, command, status = outcome.status.as_str(), "done"),
-            Some(failure) => {
-                let (status, code) = (outcome.status.as_str(), &*failure.code);
-                tracing::info!(job_id, device, command, status, code, "not succeeded: {}", failure.message);
-            }
-        }
-        // A job that its profile cannot carry is as wrong as one that cannot be read, and nobody must lose it unseen.
-        let happened = if outcome.status == Status::Invalid { Happened::Undecodable } else { Happened::Outcome };
-        let detail = outcome.failure.map(|failure| failure.message).unwrap_or_default();
-        let (status, not_reached) = (Some(outcome.status), outcome.executed == Executed::No);
-        Self { status, not_reached, detail, ..Self::with(happened, result, running) }
-    }
-
-    /// The result's `message_id` is made from the job's id, and here that belongs to another job.
-    fn under_another_id(mut self) -> Self {
-        if let Some(result) = self.result.as_mut().and_then(Arc::get_mut) {
-            result.message_id = Some(ulid::Ulid::generate().to_string());
-        }
-        self
-    }
-
-    /// What lost its workers before is not looked into.
-    fn unread(taken: &Taken, course: Course) -> Self {
-        let lost = taken.delivery.delivery_count.unwrap_or(0);
-        let detail = format!("it was delivered {lost} times by itself, and no worker lived to settle it");
-        match course {
-            Course::GiveUp => Self { detail, ..Self::without_result(Happened::Poison) },
-            Course::Count => Self::without_result(Happened::Uncounted),
-            Course::KeepApart | Course::Take => Self::without_result(Happened::Suspect),
-        }
-    }
-
-    fn undecodable(taken: &Taken, failure: Failure) -> Self {
-        Self::outcome(taken, Outcome::not_sent(Status::Invalid, failure), None)
-    }
-
-    /// The same result to whoever asked again, under their own correlation.
-    fn repeated(reply: Arc<Envelope>, origin: &Origin) -> Self {
-        let mut result = Envelope::clone(&reply);
-        result.correlation_id = Some(origin.correlation_id.clone());
-        Self::with(Happened::Outcome, result, None)
-    }
 }
 
 /// One job under way, in the gauge until dropped.

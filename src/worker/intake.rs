@@ -2,17 +2,21 @@
 
 use super::admission::{Admission, admit, called_off};
 use super::cancels::Watched;
+use super::celery::{self, Asked};
 use super::claimed::{Asks, Claimant};
 use super::quarantine::{self, Course};
 use super::recent::{End, Recall, Reply};
-use super::{Kind, Shared, Source};
+use super::{Dialect, Kind, Shared, Source};
 use crate::amqp::{Delivery, Hold};
 use crate::claims::Subject;
 use crate::commander::{Begun, Command, Permit};
 use crate::deadline::Now;
 use crate::job::{Bulk, Guarantee, Job, Mode, Targets};
 use crate::metrics::{Stage, metrics};
+use crate::node::Via;
 use crate::outcome::{Failure, Outcome, Status};
+use crate::wire;
+use crate::wire::celery::{Exception, Refusal};
 use crate::wire::native::{self, Origin};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
@@ -33,6 +37,17 @@ pub(crate) struct Taken {
     pub(crate) what: What,
     /// What a bulk has of the room for devices.
     pub(crate) room: Option<OwnedSemaphorePermit>,
+    /// Who asked, where a Celery client did.
+    pub(crate) asked: Option<Asked>,
+}
+
+/// What is kept of a delivery that is looked at once more.
+#[derive(Default)]
+pub(crate) struct Again {
+    /// For the devices of a bulk that had to wait for it.
+    pub(crate) room: Option<OwnedSemaphorePermit>,
+    /// The task, which is not read twice.
+    pub(crate) asked: Option<Asked>,
 }
 
 /// What is to be done about a delivery.
@@ -45,7 +60,9 @@ pub(crate) enum What {
     Run { begun: Begun, claimant: Option<Arc<Claimant>>, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
     RunBulk { job: Job, bulk: Bulk, running: Running },
-    /// It is a Celery task.
+    /// It is a Celery task that cannot be read or is not served; say so.
+    Refused(Exception),
+    /// It is a Celery task, and none are taken here.
     Unserved,
     /// It lost too many workers to be taken among others, or at all.
     Course(Course),
@@ -71,13 +88,8 @@ pub(crate) struct Running {
     done: bool,
 }
 
-/// Looks at a delivery; nothing here waits. `room` is for the devices of a bulk that had to wait for it.
-pub(crate) fn take(
-    shared: &Arc<Shared>,
-    source: &Arc<Source>,
-    mut delivery: Delivery,
-    room: Option<OwnedSemaphorePermit>,
-) -> Taken {
+/// Looks at a delivery; nothing here waits.
+pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Delivery, again: Again) -> Taken {
     if delivery.redelivered {
         metrics().redelivery();
     }
@@ -90,11 +102,18 @@ pub(crate) fn take(
     if course != Course::Take {
         return Taken::unread(shared, source, delivery, What::Course(course));
     }
-    if is_celery(&delivery) {
-        return Taken::unread(shared, source, delivery, What::Unserved);
+    if again.asked.is_some() || wire::celery::is_task(&delivery.envelope) {
+        return take_task(shared, source, delivery, again);
     }
     match native::decode(&delivery.envelope, &shared.options.limits) {
-        Ok(job) => take_job(shared, source, delivery, job, room),
+        Ok(job) => {
+            let origin = origin(shared, &delivery, job.id.clone(), job.command.clone());
+            take_job(shared, source, delivery, (origin, job), again)
+        }
+        // Nothing in it says whose it is, but for the queue it came by.
+        Err(wrong) if source.dialect == Dialect::Celery && wrong.device.is_none() && wrong.command.is_none() => {
+            take_task(shared, source, delivery, again)
+        }
         Err(wrong) => {
             let id = wrong.id.unwrap_or_else(|| "".into());
             let origin = origin(shared, &delivery, id, wrong.command.unwrap_or_else(|| "".into()));
@@ -104,18 +123,59 @@ pub(crate) fn take(
     }
 }
 
+fn take_task(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, again: Again) -> Taken {
+    let Some(options) = celery::options(shared) else {
+        return Taken::unread(shared, source, delivery, What::Unserved);
+    };
+    let asked = again.asked.map_or_else(|| ask(options, &delivery), Ok);
+    let (asked, read) = match asked {
+        Ok(asked) => {
+            let read = asked.read(options, &shared.options.limits);
+            (asked, read)
+        }
+        Err(refusal) => (Asked::refused(refusal.head), Err(refusal.exception)),
+    };
+    let head = &asked.head;
+    let origin = Origin {
+        id: head.id.clone(),
+        command: head.name.clone(),
+        correlation_id: head.correlation_id.clone(),
+        worker: shared.options.name.clone(),
+        redelivered: delivery.redelivered,
+    };
+    match read {
+        Err(exception) => {
+            let asked = Some(asked);
+            Taken { origin, asked, ..Taken::unread(shared, source, delivery, What::Refused(exception)) }
+        }
+        Ok(job) => {
+            let origin = Origin { command: job.command.clone(), ..origin };
+            take_job(shared, source, delivery, (origin, job), Again { asked: Some(asked), ..again })
+        }
+    }
+}
+
+/// Reads a task, and enters it in the book of what is under way.
+fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Asked, Box<Refusal>> {
+    let task = Arc::new(wire::celery::decode(&delivery.envelope, &options.bounds)?);
+    let via = Via {
+        exchange: delivery.exchange.clone(),
+        routing_key: wire::celery::routing_key(&delivery.routing_key).to_owned(),
+        redelivered: delivery.redelivered,
+        priority: delivery.envelope.priority,
+        acknowledged: false,
+    };
+    let entry = options.book.receive(&task, via);
+    Ok(Asked::task(task, entry))
+}
+
 impl Taken {
     /// One of which nothing is known but what is to be done.
     fn unread(shared: &Shared, source: &Arc<Source>, delivery: Delivery, what: What) -> Self {
         let origin = origin(shared, &delivery, "".into(), "".into());
         let (source, mode, queued) = (source.clone(), Mode::Request, Duration::ZERO);
-        Self { source, delivery, origin, device: "".into(), mode, queued, what, room: None }
+        Self { source, delivery, origin, device: "".into(), mode, queued, what, room: None, asked: None }
     }
-}
-
-/// A native result would be no answer to a Celery client: it fails to read it, and with it the ones of other tasks.
-fn is_celery(delivery: &Delivery) -> bool {
-    ["task", "id"].iter().all(|name| delivery.envelope.headers.text(name).is_some())
 }
 
 fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>) -> Origin {
@@ -127,24 +187,33 @@ fn take_job(
     shared: &Arc<Shared>,
     source: &Arc<Source>,
     delivery: Delivery,
-    job: Job,
-    mut room: Option<OwnedSemaphorePermit>,
+    (origin, job): (Origin, Job),
+    Again { mut room, asked }: Again,
 ) -> Taken {
     let received = delivery.received;
     let queued =
         job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
     metrics().stage(Stage::Queued, queued);
-    let origin = origin(shared, &delivery, job.id.clone(), job.command.clone());
     let device = match &job.targets {
         Targets::One(device) => device.clone(),
         Targets::Many(_) => "".into(),
     };
     let mode = job.mode;
-    let what = decide(shared, &delivery, job, &mut room);
-    Taken { source: source.clone(), delivery, origin, device, mode, queued, what, room }
+    let is_revoked = asked.as_ref().is_some_and(|asked| asked.is_revoked(shared));
+    let what = match is_revoked {
+        true => What::Answer(Box::new(called_off(delivery.redelivered))),
+        false => decide(shared, &delivery, job, digest(&delivery, asked.is_some()), &mut room),
+    };
+    Taken { source: source.clone(), delivery, origin, device, mode, queued, what, room, asked }
 }
 
-fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job, room: &mut Option<OwnedSemaphorePermit>) -> What {
+fn decide(
+    shared: &Arc<Shared>,
+    delivery: &Delivery,
+    job: Job,
+    digest: u64,
+    room: &mut Option<OwnedSemaphorePermit>,
+) -> What {
     let now = Now::read();
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
     // A job that waits for its time is not yet anything to remember.
@@ -156,7 +225,7 @@ fn decide(shared: &Arc<Shared>, delivery: &Delivery, job: Job, room: &mut Option
     let limits = &shared.options.recent;
     let recall = shared.recent.lock().unwrap_or_else(PoisonError::into_inner).begin(
         &job.id,
-        digest(delivery),
+        digest,
         delivery.redelivered,
         now.instant,
         limits,
@@ -261,7 +330,12 @@ impl Permit for HoldPermit {
     }
 }
 
-fn digest(delivery: &Delivery) -> u64 {
+/// Tells apart two commands with one id. A Celery task is its id: sent again as what follows on a task that ran twice, it
+/// may have other arguments, and is the same task all the same.
+fn digest(delivery: &Delivery, is_task: bool) -> u64 {
+    if is_task {
+        return 0;
+    }
     let mut hasher = DefaultHasher::new();
     delivery.envelope.body.hash(&mut hasher);
     hasher.finish()

@@ -10,6 +10,7 @@ use crate::deadline::Now;
 use crate::envelope::{Envelope, Value};
 use crate::job::{Bulk, BulkResults, Guarantee, Job, Target, Targets};
 use crate::outcome::{Executed, Outcome, Status};
+use crate::wire::celery;
 use crate::wire::native::{self, Summary, Timing};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,11 +90,18 @@ pub(super) async fn answer_all(shared: &Arc<Shared>, taken: &Taken, bulk: Bulk, 
 /// Publishes what is left of a bulk as a job of its own, with the tally so far, to the queue it came from.
 async fn hand_on(shared: &Shared, taken: &Taken, job: Job, rules: Bulk, tally: &Tally, rest: Vec<Target>) -> bool {
     let original = &taken.delivery.envelope;
-    let mut envelope = native::encode(&Job { targets: Targets::Many(Bulk { targets: rest, ..rules }), ..job });
+    let left = Bulk { targets: rest, ..rules };
+    let task = taken.asked.as_ref().and_then(|asked| asked.task.as_deref());
+    let mut envelope = match task {
+        Some(task) => celery::task_message(&celery::rest(task, &job, &left)),
+        None => native::encode(&Job { targets: Targets::Many(left), ..job }),
+    };
     envelope.reply_to.clone_from(&original.reply_to);
     envelope.correlation_id.clone_from(&original.correlation_id);
     envelope.priority = original.priority;
-    for (name, value) in &original.headers.0 {
+    // A task's own headers are in its message already, as they are to be from now on.
+    let ours = |name: &str| task.is_none() || name.starts_with("x-switchboard-");
+    for (name, value) in original.headers.0.iter().filter(|(name, _)| ours(name)) {
         envelope.headers.set(name.clone(), value.clone());
     }
     envelope.headers.set(TALLY, Value::Text(serde_json::to_string(tally).unwrap_or_default()));

@@ -5,10 +5,13 @@
 
 mod admission;
 mod cancels;
+mod celery;
 mod claimed;
 mod control;
 #[cfg(test)]
 mod crash;
+mod done;
+mod follow;
 mod halt;
 mod handle;
 mod intake;
@@ -20,10 +23,11 @@ mod settlement;
 mod source;
 
 pub use cancels::KEPT as CANCELS_KEPT;
+pub use celery::Options as CeleryOptions;
 pub use control::stream as control_stream;
 pub use quarantine::queue as quarantine_queue;
 pub use recent::Limits as RecentLimits;
-pub use source::{Intake, Kind, Source};
+pub use source::{Dialect, Intake, Kind, Source};
 
 use crate::amqp::{self, ChannelPool, Publisher, Stream, StreamRecord};
 use crate::claims::Log;
@@ -31,12 +35,12 @@ use crate::commander::Commander;
 use crate::shutdown::Shutdown;
 use crate::wire::native;
 use cancels::Cancels;
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use outbox::Outbox;
 use recent::Recent;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -70,6 +74,16 @@ pub struct Options {
     pub bulk_hold: Duration,
     /// The log in which commands are claimed before they are sent; none where they are not.
     pub claims: Option<Log>,
+    /// How Celery tasks are served; none where they are not.
+    pub celery: Option<CeleryOptions>,
+}
+
+/// A change of what a worker takes jobs from, while it works.
+pub enum Change {
+    /// Takes from this queue too.
+    Take(Intake),
+    /// Takes no more from the queue of that name; the answer is whether it did before.
+    Leave(String, oneshot::Sender<bool>),
 }
 
 /// Everything that the handling of a delivery needs.
@@ -81,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) publishing: watch::Receiver<amqp::LinkState>,
     pub(crate) recent: Mutex<Recent>,
     cancels: Mutex<Cancels>,
+    /// One for each job under way, whichever queue it came from.
+    slots: Arc<Semaphore>,
     /// One for each device that a bulk commands.
     pub(crate) bulk_slots: Arc<Semaphore>,
     /// One for each device of the bulks under way.
@@ -112,11 +128,12 @@ impl Worker {
         shutdown: Shutdown,
     ) -> Self {
         let outbox = Outbox::start(publisher, channels, &options);
+        let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
         let bulk_slots = Arc::new(Semaphore::new(options.bulk_concurrency.max(1)));
         let bulk_room = Arc::new(Semaphore::new(options.bulk_devices.max(1)));
         let (recent, cancels) = (Mutex::default(), Mutex::new(Cancels::new(options.cancel_ids)));
         let shared =
-            Shared { options, commander, outbox, publishing, recent, cancels, bulk_slots, bulk_room, shutdown };
+            Shared { options, commander, outbox, publishing, recent, cancels, slots, bulk_slots, bulk_room, shutdown };
         Self { shared: Arc::new(shared), sources }
     }
 
@@ -128,10 +145,33 @@ impl Worker {
 
     /// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of
     /// the given [`Shutdown`], which the caller waits for; the sources are handed back for their last acks.
-    pub async fn run(self) -> Vec<Arc<Source>> {
+    pub async fn run(self, mut changes: mpsc::Receiver<Change>) -> Vec<Arc<Source>> {
         let Self { shared, sources } = self;
-        let served = sources.iter().map(|intake| intake.source.clone()).collect();
-        join_all(sources.into_iter().map(|intake| source::serve(shared.clone(), intake))).await;
+        let mut served: Vec<_> = sources.iter().map(|intake| intake.source.clone()).collect();
+        let serve = |intake| source::serve(shared.clone(), intake);
+        let mut serving: FuturesUnordered<_> = sources.into_iter().map(serve).collect();
+        let soft = shared.shutdown.soft();
+        loop {
+            tokio::select! {
+                biased;
+                () = soft.cancelled() => break,
+                Some(()) = serving.next() => {}
+                Some(change) = changes.recv() => match change {
+                    Change::Take(intake) => {
+                        served.push(intake.source.clone());
+                        serving.push(serve(intake));
+                    }
+                    Change::Leave(queue, answer) => {
+                        let left = served.iter().filter(|source| source.queue() == queue && !source.is_left());
+                        let left = left.inspect(|source| source.leave()).count();
+                        // Whoever asked may have gone.
+                        let _ = answer.send(left > 0);
+                    }
+                },
+                else => break,
+            }
+        }
+        serving.collect::<()>().await;
         served
     }
 }

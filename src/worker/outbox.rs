@@ -46,6 +46,16 @@ impl Outbox {
         reply(&self.publisher, reply_to, envelope).await
     }
 
+    /// The same; says whether there was a queue for it.
+    pub(crate) async fn reply_routed(&self, reply_to: &str, envelope: Envelope) -> Result<bool, PublishError> {
+        routed_reply(&self.publisher, reply_to, envelope).await
+    }
+
+    /// Publishes a task that follows on another; says whether a queue took it.
+    pub(crate) async fn send_on(&self, to: Address, envelope: Envelope) -> Result<bool, PublishError> {
+        Ok(self.publisher.publish(to, envelope, true).await?.routed)
+    }
+
     /// Queues a result that nobody waits for here; drops it where too many wait.
     pub(crate) fn reply_late(&self, reply_to: Arc<str>, envelope: Envelope) {
         if self.late.try_send((reply_to, envelope)).is_err() {
@@ -185,13 +195,17 @@ fn copied(envelope: &Envelope) -> Envelope {
 }
 
 async fn reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
+    routed_reply(publisher, reply_to, envelope).await.map(drop)
+}
+
+async fn routed_reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Result<bool, PublishError> {
     // The broker returns every mandatory message to a direct reply-to, delivered or not.
     let mandatory = !reply_to.starts_with("amq.rabbitmq.reply-to");
     let confirm = publisher.publish(Address::queue(reply_to), envelope, mandatory).await?;
     if !confirm.routed {
         metrics().reply_unroutable();
     }
-    Ok(())
+    Ok(confirm.routed)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! A queue that jobs are taken from: its deliveries become tasks, in their order, while the worker may take any.
 
 use super::handle;
-use super::intake;
+use super::intake::{self, Again};
 use super::{Shared, halt};
 use crate::amqp::{Consumer, ConsumerState, Delivery};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 /// Which jobs a queue holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,12 +19,26 @@ pub enum Kind {
     Apart,
 }
 
+/// How a queue's messages are read that could be either.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// As jobs of our own.
+    #[default]
+    Native,
+    /// As Celery tasks.
+    Celery,
+}
+
 /// Where jobs come from.
 pub struct Source {
     pub(crate) kind: Kind,
+    pub(crate) dialect: Dialect,
     pub(crate) consumer: Consumer,
-    /// Jobs of this queue under way at one time.
-    slots: Arc<Semaphore>,
+    queue: Arc<str>,
+    /// One job at a time, for those kept apart; all others share the worker's slots.
+    alone: Arc<Semaphore>,
+    /// No more jobs are taken from it, although the worker goes on.
+    leave: CancellationToken,
 }
 
 /// A source and what comes out of it.
@@ -33,10 +48,16 @@ pub struct Intake {
 }
 
 impl Intake {
-    /// Jobs of one consumer, so many at one time.
-    pub fn new(kind: Kind, (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>), concurrency: usize) -> Self {
-        let slots = Arc::new(Semaphore::new(concurrency.max(1)));
-        Self { source: Arc::new(Source { kind, consumer, slots }), deliveries }
+    /// Jobs of one queue.
+    pub fn new(
+        kind: Kind,
+        dialect: Dialect,
+        queue: impl Into<Arc<str>>,
+        (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>),
+    ) -> Self {
+        let (alone, leave) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
+        let source = Source { kind, dialect, consumer, queue: queue.into(), alone, leave };
+        Self { source: Arc::new(source), deliveries }
     }
 }
 
@@ -55,12 +76,26 @@ impl Source {
         self.consumer.settled().await;
     }
 
+    /// The queue's name.
+    pub(super) fn queue(&self) -> &str {
+        &self.queue
+    }
+
+    /// Takes no more from it; what was begun runs on.
+    pub(super) fn leave(&self) {
+        self.leave.cancel();
+    }
+
+    pub(super) fn is_left(&self) -> bool {
+        self.leave.is_cancelled()
+    }
+
     fn is_paused(&self) -> bool {
         *self.consumer.state().borrow() == ConsumerState::Paused
     }
 }
 
-/// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of the
+/// Takes deliveries until the soft stop, or until the queue is left, then gives back what was not begun. What was begun runs on in the tasks of the
 /// worker's [`Shutdown`](crate::shutdown::Shutdown).
 pub(super) async fn serve(shared: Arc<Shared>, intake: Intake) {
     let Intake { source, mut deliveries } = intake;
@@ -81,21 +116,28 @@ pub(super) async fn serve(shared: Arc<Shared>, intake: Intake) {
     }
 }
 
-/// Ends at the soft stop, or with the consumer.
+/// Ends at the soft stop, when the queue is left, or with the consumer.
 async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut mpsc::Receiver<Delivery>) {
     let soft = shared.shutdown.soft();
+    let slots = match source.kind {
+        Kind::Jobs => shared.slots.clone(),
+        // Whoever kills the worker is known then.
+        Kind::Apart => source.alone.clone(),
+    };
     loop {
         let delivery = tokio::select! {
             biased;
             () = soft.cancelled() => return,
+            () = source.leave.cancelled() => return,
             delivery = deliveries.recv() => delivery,
         };
         let Some(delivery) = delivery else { return };
-        // The broker's prefetch keeps this free; after a reconnect old and new jobs may overlap for a while.
+        // With one queue its prefetch keeps this free; after a reconnect old and new jobs may overlap for a while.
         let slot = tokio::select! {
             biased;
             () = soft.cancelled() => None,
-            slot = source.slots.clone().acquire_owned() => slot.ok(),
+            () = source.leave.cancelled() => None,
+            slot = slots.clone().acquire_owned() => slot.ok(),
         };
         let is_up = shared.commander.agent().state().borrow().is_up();
         let (Some(slot), true) = (slot, is_up || !source.is_paused()) else {
@@ -104,7 +146,7 @@ async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut m
             continue;
         };
         // In the order of the deliveries, and before anything waits: two commands to one device must not swap.
-        let taken = intake::take(shared, source, delivery, None);
+        let taken = intake::take(shared, source, delivery, Again::default());
         let shared_for_task = shared.clone();
         shared.shutdown.spawn(async move {
             handle::handle(&shared_for_task, taken).await;

@@ -261,7 +261,7 @@ async fn looking_thirty_times_loses_nothing_where_the_broker_limits_deliveries()
     let options = Options { url: rabbitmq::shared().await.url(), ..Options::default() };
     // As RabbitMQ 4 has it where nothing is said: what was given out over twenty times is dropped.
     let limited = QueueSpec { delivery_limit: Some(20), ..QueueSpec::keeping(&scene.dead) };
-    let topology = Topology { queues: vec![limited], declare: true };
+    let topology = Topology { queues: vec![limited], declare: true, ..Topology::default() };
     topology.apply(&Connection::start(options, "test")).await.unwrap();
     let mut death = FieldTable::default();
     for (name, value) in [("reason", "delivery_limit"), ("queue", "jobs")] {

@@ -8,7 +8,7 @@ const GROUND: &[&str] = &["deadline", "envelope", "excerpt", "job", "metrics", "
 /// Wires. They never meet each other.
 const WIRES: &[&str] = &["amqp", "mqtt", "telemetry"];
 const MEANING: &[&str] = &["commander", "profile", "wire"];
-const WORK: &[&str] = &["bulk", "claims", "schedule", "worker"];
+const WORK: &[&str] = &["bulk", "claims", "node", "schedule", "worker"];
 
 /// Each module, and which ones it may use besides itself. A lower floor never knows an upper one.
 fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
@@ -32,9 +32,10 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("commander", [GROUND, &["mqtt", "profile"]].concat()),
         // Third floor. Not `telemetry`: what is counted is counted through `metrics`.
         ("claims", [GROUND, &["amqp", "wire"]].concat()),
+        ("node", [GROUND, &["amqp", "wire"]].concat()),
         ("bulk", [GROUND, MEANING, &["amqp", "mqtt", "claims"]].concat()),
         ("schedule", [GROUND, MEANING, &["amqp", "bulk"]].concat()),
-        ("worker", [GROUND, MEANING, &["amqp", "mqtt", "claims", "bulk"]].concat()),
+        ("worker", [GROUND, MEANING, &["amqp", "mqtt", "claims", "bulk", "node"]].concat()),
         // Roof.
         ("config", [GROUND, WIRES, MEANING, WORK].concat()),
         ("app", [GROUND, WIRES, MEANING, WORK, &["config"]].concat()),
@@ -56,20 +57,28 @@ const HOMES: &[(&str, &[&str])] = &[
     ("anyhow", &["src/main.rs", "src/app/", "src/cli/", "src/demo/"]),
     ("async_rs", &["src/amqp/"]),
     ("base64", &["src/cli/", "src/profile/", "src/wire/"]),
+    ("brotli_decompressor", &["src/wire/celery/compression.rs"]),
+    ("bzip2", &["src/wire/celery/compression.rs"]),
     ("clap", &["src/cli/"]),
     ("clap_complete", &["src/cli/"]),
     ("deadpool", &["src/amqp/"]),
+    ("flate2", &["src/wire/celery/compression.rs"]),
     ("http_body_util", &["src/telemetry/"]),
     ("hyper", &["src/telemetry/"]),
     ("hyper_util", &["src/telemetry/"]),
     ("indicatif", &["src/cli/"]),
     ("jiff", &["src/profile/", "src/wire/", "src/schedule/", "src/cli/"]),
     ("lapin", &["src/amqp/"]),
+    ("lzma_rust2", &["src/wire/celery/compression.rs"]),
+    ("memchr", &["src/wire/celery/"]),
     ("metrics", &["src/metrics/"]),
     ("metrics_exporter_prometheus", &["src/telemetry/"]),
+    ("regex_lite", &["src/wire/celery/"]),
+    ("rmp", &["src/wire/celery/msgpack.rs"]),
     ("rumqttc", &["src/mqtt/link.rs"]),
     ("rustls", &["src/amqp/", "src/mqtt/"]),
     ("rustls_native_certs", &["src/amqp/", "src/mqtt/"]),
+    ("ruzstd", &["src/wire/celery/compression.rs"]),
     ("tokio_rustls", &["src/mqtt/"]),
     ("tokio_tungstenite", &["src/mqtt/"]),
     ("toml", &["src/config/", "src/profile/", "src/commander/"]),

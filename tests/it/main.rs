@@ -6,6 +6,7 @@ mod harness;
 
 mod amqp;
 mod brokers;
+mod celery_node;
 mod claims_log;
 mod claims_workers;
 mod cli;

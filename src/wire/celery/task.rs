@@ -3,6 +3,7 @@
 use super::Signature;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 /// One JSON value as the text that its producer wrote: numbers of any size and the order of members stay what they are.
@@ -113,6 +114,17 @@ impl Exception {
     /// Celery's own exception of a task that is not run, or not to its end.
     pub fn revoked(reason: &'static str) -> Self {
         Self::new("celery.exceptions", "TaskRevokedError", reason)
+    }
+}
+
+/// As Python shows it, its first argument alone.
+impl fmt::Display for Exception {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.args.first() {
+            Some(serde_json::Value::String(text)) => write!(f, "{}: {text}", self.kind),
+            Some(other) => write!(f, "{}: {other}", self.kind),
+            None => f.write_str(&self.kind),
+        }
     }
 }
 

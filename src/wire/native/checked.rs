@@ -11,7 +11,7 @@ pub(super) const MAX_DEPTH: usize = 100;
 ///
 /// Merely well-formed JSON can hold lone surrogates and numbers like `1e999`, over which strict readers stumble; within a
 /// result that would hide the whole result from its requester. Builds nothing.
-pub(super) fn check(json: &str) -> Result<(), serde_json::Error> {
+pub(in crate::wire) fn check(json: &str) -> Result<(), serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_str(json);
     Depth(MAX_DEPTH).deserialize(&mut reader)?;
     reader.end()

@@ -141,7 +141,8 @@ fn id(envelope: &Envelope, value: Option<&RawValue>) -> Result<Arc<str>, String>
     }
 }
 
-fn check_id(field: &str, id: &str) -> Result<(), String> {
+/// Whether an id can be carried and shown: 1 to [`MAX_ID_BYTES`] bytes without control characters.
+pub(in crate::wire) fn check_id(field: &str, id: &str) -> Result<(), String> {
     if !(1..=MAX_ID_BYTES).contains(&id.len()) {
         return Err(format!("{field} has {} bytes; 1 to {MAX_ID_BYTES} are right", id.len()));
     }

@@ -5,7 +5,7 @@
 
 mod bulk;
 mod cancel;
-mod checked;
+pub(in crate::wire) mod checked;
 mod content;
 mod end;
 mod job;
@@ -18,10 +18,11 @@ mod result;
 mod summary;
 #[cfg(test)]
 mod tests;
-mod value;
+pub(in crate::wire) mod value;
 
 pub use cancel::{CANCEL, Control, Known, Word};
 pub use end::{end, extended};
+pub(in crate::wire) use job::check_id;
 pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
 pub use moment::parked;
 pub use producer::encode;

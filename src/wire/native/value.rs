@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// A value as a message shows it: numbers and words as they stand, strings cut, the rest by its kind.
-pub(super) struct Shown<'a>(pub(super) &'a RawValue);
+pub(in crate::wire) struct Shown<'a>(pub(super) &'a RawValue);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,7 +26,7 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// "field is …; … is right".
-pub(super) fn wrong(field: impl fmt::Display, value: &RawValue, right: impl fmt::Display) -> String {
+pub(in crate::wire) fn wrong(field: impl fmt::Display, value: &RawValue, right: impl fmt::Display) -> String {
     format!("{field} is {}; {right} is right", Shown(value))
 }
 
@@ -38,12 +38,12 @@ fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// A string.
-pub(super) fn text<'a>(field: impl fmt::Display, value: &'a RawValue) -> Result<Cow<'a, str>, String> {
+pub(in crate::wire) fn text<'a>(field: impl fmt::Display, value: &'a RawValue) -> Result<Cow<'a, str>, String> {
     text_of(value).ok_or_else(|| wrong(field, value, "a string"))
 }
 
 /// A whole number from `least` to `most`.
-pub(super) fn whole(field: &str, value: &RawValue, least: u64, most: u64, unit: &str) -> Result<u64, String> {
+pub(in crate::wire) fn whole(field: &str, value: &RawValue, least: u64, most: u64, unit: &str) -> Result<u64, String> {
     serde_json::from_str::<u64>(value.get())
         .ok()
         .filter(|number| (least..=most).contains(number))
@@ -51,7 +51,7 @@ pub(super) fn whole(field: &str, value: &RawValue, least: u64, most: u64, unit: 
 }
 
 /// A finite number for which `good` holds.
-pub(super) fn number(
+pub(in crate::wire) fn number(
     field: &str,
     value: &RawValue,
     right: &str,
@@ -64,7 +64,7 @@ pub(super) fn number(
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(field: &str, value: &RawValue, words: &[(&str, T)]) -> Result<T, String> {
+pub(in crate::wire) fn word<T: Copy>(field: &str, value: &RawValue, words: &[(&str, T)]) -> Result<T, String> {
     let text = text_of(value);
     let found = words.iter().find(|(word, _)| text.as_deref() == Some(*word));
     found.map(|(_, meaning)| *meaning).ok_or_else(|| {
@@ -74,7 +74,7 @@ pub(super) fn word<T: Copy>(field: &str, value: &RawValue, words: &[(&str, T)]) 
 }
 
 /// The items of a list, at most so many.
-pub(super) fn list<'a>(field: &str, value: &'a RawValue, most: usize) -> Result<Vec<&'a RawValue>, String> {
+pub(in crate::wire) fn list<'a>(field: &str, value: &'a RawValue, most: usize) -> Result<Vec<&'a RawValue>, String> {
     if !value.get().starts_with('[') {
         return Err(wrong(field, value, "a list"));
     }

@@ -4,11 +4,12 @@
 //! real ones. What came of it is judged by the checker of the fault tests.
 
 mod broker;
+mod celery;
 #[path = "../../../tests/it/harness/checker.rs"]
 mod checker;
 mod plan;
 
-use super::{Intake, Kind, Options, RecentLimits, Worker};
+use super::{Dialect, Intake, Kind, Options, RecentLimits, Worker};
 use crate::amqp::memory::Memory;
 use crate::amqp::{self, ChannelPool, Connection};
 use crate::claims;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 const QUEUE: &str = "jobs";
@@ -46,11 +48,8 @@ struct Case {
 impl Case {
     fn new(jobs: &[Value], claims: bool) -> Self {
         let memory = Memory::new(QUEUE, CLAIMS);
-        for job in jobs {
-            let body = job.to_string().into();
-            let content_type = Some("application/json".to_owned());
-            let reply_to = Some(REPLIES.to_owned());
-            memory.publish(QUEUE, Envelope { body, content_type, reply_to, persistent: true, ..Envelope::default() });
+        for job in jobs.iter().filter(|job| job["after"].is_null()) {
+            memory.publish(QUEUE, if job["celery"] == true { celery::task(job, jobs) } else { native_job(job) });
         }
         Self { jobs: jobs.to_vec(), claims, memory, log: Log::default() }
     }
@@ -99,7 +98,7 @@ impl Case {
         // Never reached: what goes over it is not part of these cases.
         let nowhere = amqp::Options { url: "amqp://127.0.0.1:1".to_owned(), ..amqp::Options::default() };
         let channels = ChannelPool::new(Connection::start(nowhere, "nowhere"));
-        let sources = vec![Intake::new(Kind::Jobs, self.memory.consume(plan), 100)];
+        let sources = vec![Intake::new(Kind::Jobs, Dialect::Native, QUEUE, self.memory.consume(plan))];
         let worker = Worker::new(
             Options { claims, ..options_of_worker() },
             commander,
@@ -108,7 +107,7 @@ impl Case {
             channels,
             shutdown.clone(),
         );
-        let working = tokio::spawn(worker.run());
+        let working = tokio::spawn(worker.run(mpsc::channel(1).1));
         let idle = async {
             while !self.memory.is_empty() {
                 sleep(Duration::from_millis(1)).await;
@@ -134,9 +133,10 @@ impl Case {
             expires_at: None,
         });
         let executed = self.log.all().into_iter().map(|(id, device)| Execution { id, device, at: 0 });
-        let answers = self.replies().into_iter().map(|reply| Answer {
-            message_id: reply.message_id.clone(),
-            body: serde_json::from_slice(&reply.body).unwrap(),
+        let answers = self.replies().into_iter().map(|reply| {
+            let body: Value = serde_json::from_slice(&reply.body).unwrap();
+            let body = if body["task_id"].is_null() { body } else { celery::as_native(&body) };
+            Answer { message_id: reply.message_id.clone(), body }
         });
         let run = Run {
             submitted: submitted.collect(),
@@ -162,6 +162,12 @@ impl Case {
     }
 }
 
+fn native_job(job: &Value) -> Envelope {
+    let content_type = Some("application/json".to_owned());
+    let reply_to = Some(REPLIES.to_owned());
+    Envelope { body: job.to_string().into(), content_type, reply_to, persistent: true, ..Envelope::default() }
+}
+
 fn options_of_worker() -> Options {
     Options {
         name: "worker".into(),
@@ -178,6 +184,7 @@ fn options_of_worker() -> Options {
         bulk_concurrency: 10,
         bulk_hold: SOON,
         claims: None,
+        celery: Some(celery::options()),
     }
 }
 
@@ -198,6 +205,8 @@ fn sets() -> Vec<Vec<Value>> {
         one("at_most_once", "publish"),
         one("at_least_once", "publish"),
         both,
+        celery::chain("at_most_once"),
+        celery::chain("at_least_once"),
     ]
 }
 

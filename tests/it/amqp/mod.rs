@@ -65,7 +65,11 @@ async fn force_close(name: &str, role: &str) {
 
 fn jobs(name: &str, kind: QueueKind) -> Topology {
     let dead = format!("{name}.dead");
-    Topology { queues: vec![QueueSpec::keeping(dead.as_str()), QueueSpec::jobs(name, kind, dead)], declare: true }
+    Topology {
+        queues: vec![QueueSpec::keeping(dead.as_str()), QueueSpec::jobs(name, kind, dead)],
+        declare: true,
+        ..Topology::default()
+    }
 }
 
 /// A queue as the test wants it, without dead letters.
@@ -74,7 +78,7 @@ fn queue(name: &str, kind: QueueKind, arguments: &[(&str, Value)]) -> Topology {
     for (name, value) in arguments {
         spec.arguments.set(*name, value.clone());
     }
-    Topology { queues: vec![spec], declare: true }
+    Topology { queues: vec![spec], declare: true, ..Topology::default() }
 }
 
 fn message(id: impl ToString) -> Envelope {

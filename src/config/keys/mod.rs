@@ -1,11 +1,13 @@
 //! The one table of configuration keys: reading, the check for unknown keys, the JSON Schema and the documented file all
 //! come from it.
 
+mod celery;
+
 use super::kind::Kind;
 
 /// One key.
-#[derive(Debug)]
-pub(super) struct Key {
+#[derive(Clone, Copy, Debug)]
+pub(in crate::config) struct Key {
     /// Section and name: `amqp.tls.ca_file`.
     pub path: &'static str,
     /// What it takes.
@@ -18,23 +20,23 @@ pub(super) struct Key {
 
 impl Key {
     /// The section it stands in: `amqp.tls`.
-    pub(super) fn section(&self) -> &'static str {
+    pub(in crate::config) fn section(&self) -> &'static str {
         self.path.rsplit_once('.').map_or("", |(section, _)| section)
     }
 
     /// Its name within the section: `ca_file`.
-    pub(super) fn name(&self) -> &'static str {
+    pub(in crate::config) fn name(&self) -> &'static str {
         self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
     }
 }
 
 /// The key of that path.
-pub(super) fn find(path: &str) -> Option<&'static Key> {
+pub(in crate::config) fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == path)
 }
 
 /// What each section is about, in the order of the documented file.
-pub(super) const SECTIONS: [(&str, &str); 8] = [
+pub(in crate::config) const SECTIONS: [(&str, &str); 8] = [
     ("amqp", "The broker that jobs come from and results go to."),
     ("amqp.tls", "TLS to the AMQP broker, with an address that begins with amqps://."),
     ("mqtt", "The broker that devices are reached through."),
@@ -60,7 +62,20 @@ const DAY_MS: u64 = 86_400_000;
 const MANY: u64 = 10_000_000;
 
 /// Every key outside `[profiles.NAME]` and `[[schedules]]`, whose names are the user's own.
-pub(super) const KEYS: &[Key] = &[
+pub(in crate::config) const KEYS: &[Key] = &ALL;
+
+const ALL: [Key; MOST.len() + celery::KEYS.len()] = {
+    let mut all = [MOST[0]; MOST.len() + celery::KEYS.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = if index < MOST.len() { MOST[index] } else { celery::KEYS[index - MOST.len()] };
+        index += 1;
+    }
+    all
+};
+
+/// Every key outside `[celery]`.
+const MOST: &[Key] = &[
     key(
         "amqp.url",
         Kind::Url(&["amqp", "amqps"]),
@@ -105,13 +120,13 @@ pub(super) const KEYS: &[Key] = &[
     key("mqtt.protocol", Kind::OneOf(&["5", "3.1.1"]), r#""5""#, "The version of MQTT: \"5\" or \"3.1.1\"."),
     key(
         "mqtt.client_id_prefix",
-        Kind::Text { max: 64 },
+        Kind::Text { min: 1, max: 64 },
         r#""switchboard""#,
         "What every client id begins with; the rest is made anew for each process, since a broker lets one client have an id.",
     ),
     optional(
         "mqtt.username",
-        Kind::Text { max: 65_535 },
+        Kind::Text { min: 1, max: 65_535 },
         "The user; the one in the address, if any, where it is not set.",
     ),
     optional(
@@ -320,32 +335,6 @@ pub(super) const KEYS: &[Key] = &[
         Kind::Listen,
         r#""127.0.0.1:9464""#,
         "Where /metrics, /healthz and /readyz are served; port 0 takes a free one.",
-    ),
-    key("celery.enabled", Kind::Flag, "true", "Whether Celery tasks are taken."),
-    key("celery.queue", Kind::Queue, r#""switchboard.celery""#, "The queue that Celery tasks are taken from."),
-    key(
-        "celery.queue_type",
-        QUEUE_TYPES,
-        r#""classic""#,
-        "Its type: \"classic\" as a Celery client declares it by default, or \"quorum\".",
-    ),
-    optional(
-        "celery.queue_arguments",
-        Kind::Table,
-        "Further arguments that the Celery application declares the queue with: { x-max-priority = 10 }. None where it is not set.",
-    ),
-    key("celery.events", Kind::Flag, "true", "Whether events are sent for celery events and Flower."),
-    key("celery.control", Kind::Flag, "true", "Whether celery inspect and celery control are answered."),
-    optional(
-        "celery.result_backend",
-        Kind::Url(&["redis", "rediss"]),
-        "A Redis to store results in besides; the rpc backend is always served.",
-    ),
-    optional(
-        "celery.tasks",
-        Kind::Table,
-        "Names of tasks of the application's own, each with the command it stands for:\n\
-         { \"garage.tasks.open\" = { command = \"open\" } }. None where it is not set.",
     ),
     key("log.format", Kind::OneOf(&["text", "json"]), r#""text""#, "How a line looks: \"text\" or \"json\"."),
     key(

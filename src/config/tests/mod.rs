@@ -1,5 +1,7 @@
 //! The configuration as its users meet it: sources and their order, and every problem by its key, place and remedy.
 
+mod celery;
+
 use super::*;
 use crate::job::Guarantee;
 use std::time::Duration;
@@ -104,8 +106,8 @@ fn a_variable_reaches_every_depth_and_heeds_no_case() {
     let config = load(&inputs).unwrap();
     assert_eq!(config.amqp.tls.ca_file.as_deref(), Some(ca.path()));
     assert_eq!(
-        (config.mqtt.protocol, config.celery.queue_arguments["x-max-priority"].as_integer()),
-        (Protocol::V311, Some(10))
+        (config.mqtt.protocol, config.celery.queue_arguments.get("x-max-priority")),
+        (Protocol::V311, Some(&crate::envelope::Value::Int(10)))
     );
     assert!(rendered(&config, "my-lamp").topic.as_str().starts_with("my/d/c/"));
 }
@@ -247,8 +249,6 @@ fn a_claim_is_remembered_for_longer_than_its_command_can_take() {
 #[test]
 fn what_this_version_does_not_serve_is_said_and_not_ignored() {
     for text in [
-        "[celery]\nresult_backend = 'redis://:canary@h'",
-        "[celery.tasks.\"a.b\"]\ncommand = 'open'",
         "[[schedules]]\nname = 'n'\ncron = '* * * * *'\njob = { device = 'd', command = 'c' }",
         "[log]\notlp_endpoint = 'http://h:4317'",
     ] {

@@ -1,0 +1,114 @@
+//! The worker's place among an application's Celery nodes: what it says of itself, and what it does when it is told to.
+
+use super::celery::celery_queue;
+use super::intakes::Intakes;
+use crate::amqp::{Connection, Place};
+use crate::config::Config;
+use crate::node::{self, Command, Node, Order};
+use crate::shutdown::Shutdown;
+use crate::wire::celery::info::Broker;
+use crate::worker::{CeleryOptions, Change};
+use serde_json::json;
+use tokio::sync::{mpsc, oneshot};
+
+/// Orders that wait to be carried out.
+const ORDERS: usize = 16;
+
+/// Starts the node, and carries out what it is told for as long as it lives. `changes` is what the worker listens to.
+pub(super) fn start(
+    config: &Config,
+    options: &CeleryOptions,
+    connection: Connection,
+    intakes: Intakes,
+    shutdown: Shutdown,
+    changes: mpsc::Sender<Change>,
+) -> Node {
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    tokio::spawn(carry_out(ordered, intakes, config.celery.prefetch, config.amqp.declare, shutdown, changes));
+    if config.celery.task_events {
+        options.book.enable_events();
+    }
+    Node::start(connection, about(config, options), options.book.clone(), orders)
+}
+
+fn about(config: &Config, options: &CeleryOptions) -> node::Options {
+    // An address that cannot be read makes no connection either, and says so there.
+    let place = Place::of(config.amqp.url.expose()).ok();
+    let broker = place.map(|place| Broker {
+        hostname: place.host,
+        port: place.port,
+        userid: place.user,
+        virtual_host: place.vhost,
+        ssl: place.tls,
+    });
+    node::Options {
+        queues: vec![celery_queue(config)],
+        conf: settings(config, options),
+        broker: broker.unwrap_or_default(),
+        concurrency: config.worker.concurrency,
+        prefetch: config.celery.prefetch.into(),
+        events: config.celery.events,
+        control: config.celery.control,
+        ..node::Options::new(options.node.clone())
+    }
+}
+
+/// What `celery inspect conf` shows, under Celery's names. No secret is among it.
+fn settings(config: &Config, options: &CeleryOptions) -> Vec<(String, serde_json::Value)> {
+    let section = &config.celery;
+    let backend = section.result_backend.as_ref().map_or_else(|| "rpc://".to_owned(), ToString::to_string);
+    let expires = section.result_expires.map(|time| time.as_secs());
+    [
+        ("broker_url", json!(config.amqp.url.to_string())),
+        ("result_backend", json!(backend)),
+        ("result_expires", json!(expires)),
+        ("task_default_queue", json!(section.default_queue)),
+        ("task_acks_late", json!(true)),
+        ("task_serializer", json!("json")),
+        ("result_serializer", json!("json")),
+        ("accept_content", json!(["json", "msgpack"])),
+        ("timezone", json!("UTC")),
+        ("enable_utc", json!(true)),
+        ("worker_concurrency", json!(config.worker.concurrency)),
+        ("worker_send_task_events", json!(section.task_events)),
+        ("imports", json!(options.calls.names().collect::<Vec<_>>())),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
+    .into()
+}
+
+async fn carry_out(
+    mut ordered: mpsc::Receiver<Order>,
+    intakes: Intakes,
+    prefetch: u16,
+    declare: bool,
+    shutdown: Shutdown,
+    changes: mpsc::Sender<Change>,
+) {
+    while let Some(Order { what, answer }) = ordered.recv().await {
+        let done = match what {
+            Command::AddConsumer { queue, exchange, exchange_type, routing_key } => {
+                let to = (queue.as_str(), exchange.as_str(), exchange_type.as_str(), routing_key.as_str());
+                match intakes.further(to, prefetch, declare).await {
+                    Ok(intake) => changes.send(Change::Take(intake)).await.map_err(|_| "the worker stops".to_owned()),
+                    Err(reason) => Err(reason),
+                }
+            }
+            Command::CancelConsumer { queue } => {
+                let (answer, left) = oneshot::channel();
+                let sent = changes.send(Change::Leave(queue.clone(), answer)).await.is_ok();
+                match sent && left.await.unwrap_or(false) {
+                    true => Ok(()),
+                    false => Err(format!("no tasks are taken from {queue:?}")),
+                }
+            }
+            Command::Shutdown => {
+                tracing::info!("told to stop by Celery's remote control");
+                shutdown.begin();
+                Ok(())
+            }
+        };
+        // Whoever asked may have given up waiting.
+        let _ = answer.send(done.map(|()| String::new()));
+    }
+}
