@@ -1,5 +1,7 @@
 """Queues as an application may have declared them."""
 
+import time
+
 from app import QUEUE, Exchange, Queue, app, ends, main, request, say
 
 
@@ -21,7 +23,9 @@ def quorum():
 
 def delayed():
     """A topic exchange before a quorum queue: the client delays in the broker, on a topology that consumers declare."""
-    app.conf.task_queues = [Queue(QUEUE, Exchange(QUEUE, type="topic"), routing_key=QUEUE, queue_arguments={"x-queue-type": "quorum"})]
+    topic = Exchange(QUEUE, type="topic")
+    app.conf.task_queues = [Queue(QUEUE, topic, routing_key=QUEUE, queue_arguments={"x-queue-type": "quorum"})]
+    say("not_before_ms", int((time.time() + 3.7) * 1000))
     results = {
         "plain": request("d1", "open", "plain").delay(),
         "countdown": request("d2", "open", {"job": "countdown"}).apply_async(countdown=3.7),

@@ -78,13 +78,18 @@ impl CeleryScene {
 
     /// A worker that is ready.
     pub(crate) async fn worker(&mut self) -> Worker {
+        self.furnish();
+        self.scene.worker().await
+    }
+
+    /// Writes the configuration of the workers that start from now on.
+    pub(crate) fn furnish(&mut self) {
         let file = self.folder.path().join("switchboard.toml");
         std::fs::write(&file, format!("[celery]\n{}\n", self.lines.join("\n"))).unwrap();
         let arguments = &mut self.scene.options.arguments;
         if arguments.is_empty() {
             arguments.extend(["--config".to_owned(), file.display().to_string()]);
         }
-        self.scene.worker().await
     }
 
     /// A Celery worker for the tasks that are Python's own.

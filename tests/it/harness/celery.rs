@@ -84,15 +84,15 @@ impl App {
         command
     }
 
-    /// Runs a script of `tests/celery` to its end, and returns what it found.
+    /// Runs one scene of a script of `tests/celery` to its end, and returns what it found.
     ///
     /// # Panics
     /// It fails, or takes longer than three minutes.
-    pub(crate) async fn run(&self, script: &str) -> Said {
+    pub(crate) async fn run(&self, script: &str, scene: &str) -> Said {
         let path = format!("{SCRIPTS}/{script}");
-        let output = self.output(&[&path]).await;
+        let output = self.output(&[&path, scene]).await;
         let everything = format!(
-            "{script} said\n{}{}",
+            "{script} {scene} said\n{}{}",
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr)
         );
