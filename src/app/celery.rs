@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// How long one result may take to be stored, reconnects included. Far below the broker's limit for an unacknowledged delivery.
 const STORE_WITHIN: Duration = Duration::from_secs(30);
+/// A device of a bulk in its message.
+const EACH_DEVICE: usize = 256;
 /// What a task's message may have besides its payload: names, what follows on it.
 const BESIDES_PAYLOAD: usize = 1 << 20;
 
@@ -29,7 +31,8 @@ pub(super) fn celery_options(config: &Config, node: &str) -> anyhow::Result<Opti
             key_prefix: section.result_key_prefix.clone(),
             expires: section.result_expires,
             deadline: STORE_WITHIN,
-            ..backend::Options::new(url.expose())
+            url: url.expose().to_owned(),
+            ..backend::Options::default()
         })
     });
     Ok(Some(CeleryOptions {
@@ -45,7 +48,9 @@ pub(super) fn celery_options(config: &Config, node: &str) -> anyhow::Result<Opti
 
 /// A payload may be written with twice its bytes in base64, and with six times where all of it is escaped.
 fn bounds(config: &Config) -> Bounds {
-    let most = config.worker.max_payload_bytes.saturating_mul(6).saturating_add(BESIDES_PAYLOAD);
+    let devices = config.worker.max_devices.saturating_mul(EACH_DEVICE);
+    let payload = config.worker.max_payload_bytes.saturating_mul(6);
+    let most = payload.saturating_add(devices).saturating_add(BESIDES_PAYLOAD);
     Bounds { max_body_bytes: most, ..Bounds::default() }
 }
 

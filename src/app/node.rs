@@ -3,14 +3,20 @@
 use super::celery::celery_queue;
 use super::intakes::Intakes;
 use crate::amqp::{Connection, Place};
+use crate::backend::Backend;
 use crate::config::Config;
+use crate::deadline::Now;
 use crate::node::{self, Command, Node, Order};
 use crate::shutdown::Shutdown;
 use crate::wire::celery::info::Broker;
+use crate::wire::celery::{End, Exception, Head, result};
 use crate::worker::{CeleryOptions, Change};
 use serde_json::json;
+use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
+/// Requests to call tasks off whose results wait to be stored.
+const REVOKES: usize = 64;
 /// Orders that wait to be carried out.
 const ORDERS: usize = 16;
 
@@ -25,10 +31,29 @@ pub(super) fn start(
 ) -> Node {
     let (orders, ordered) = mpsc::channel(ORDERS);
     tokio::spawn(carry_out(ordered, intakes, config.celery.prefetch, config.amqp.declare, shutdown, changes));
+    if let Some(backend) = options.backend.clone() {
+        let (tell, revoked) = mpsc::channel(REVOKES);
+        options.book.on_revoked(tell);
+        tokio::spawn(store_revoked(backend, revoked));
+    }
     if config.celery.task_events {
         options.book.enable_events();
     }
     Node::start(connection, about(config, options), options.book.clone(), orders)
+}
+
+/// Stores a result for each id that is called off, as Celery does: whoever waits need not wait for the message to be reached.
+/// That is only sooner, so where it cannot be stored nothing is lost.
+async fn store_revoked(backend: Backend, mut revoked: mpsc::Receiver<Vec<Arc<str>>>) {
+    while let Some(ids) = revoked.recv().await {
+        for id in ids {
+            let head = Head { id: id.clone(), ..Head::default() };
+            let told = result(&head, &End::Revoked(Exception::revoked("revoked")), &[], Now::read().unix_ms);
+            if let Err(error) = backend.store_revoked(&id, &told).await {
+                tracing::warn!(job_id = &*id, "that it is revoked could not be stored: {error}");
+            }
+        }
+    }
 }
 
 fn about(config: &Config, options: &CeleryOptions) -> node::Options {

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Events that wait to be written; those beyond are dropped and counted.
-const EVENTS: usize = 4096;
+/// Events that wait to be taken; those beyond are dropped and counted. They are taken five times a second, so it is enough for
+/// 13,000 tasks in a second.
+const EVENTS: usize = 8192;
 
 /// The tasks that this worker has, by the moment. Cheap to clone; all clones are the same book.
 ///

@@ -1,8 +1,8 @@
 //! The worker as a Celery node: seen by `celery inspect`, `celery events` and Flower, and controlled by them.
 //!
 //! [`Book`] knows the tasks under way; the worker writes into it. The [`Node`] reads it: its ears hear and answer control
-//! commands, its voice tells events. Both are tasks of their own that never wait for a task of Celery's. What a command wants
-//! of the worker goes to it as an [`Order`].
+//! commands, its voice tells events. Both live on a small thread of the node's own, so that a worker with all hands full is
+//! heard from as fast as an idle one. What a command wants of the worker goes to it as an [`Order`].
 
 mod answer;
 mod book;
@@ -15,6 +15,7 @@ mod revoked;
 mod setting;
 mod shown;
 mod terms;
+mod thread;
 mod voice;
 
 pub use answer::{Command, Order};
@@ -31,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use voice::Voice;
 
@@ -92,6 +93,8 @@ pub struct Node {
     tasks: TaskTracker,
     replies: Loose,
     events: Loose,
+    /// Ends the thread, and what is left on it.
+    _thread: DropGuard,
 }
 
 impl fmt::Debug for Node {
@@ -102,10 +105,14 @@ impl fmt::Debug for Node {
 
 impl Node {
     /// Starts one on channels of its own of that connection, which should be the one that publishes: an alarm of the broker
-    /// stops all that is written on it. It outlives every loss of the connection. Needs a Tokio runtime, which need not be the
-    /// worker's; never fails, and waits for nothing.
+    /// stops all that is written on it. It outlives every loss of the connection. Needs a Tokio runtime around it, in case there
+    /// can be no more threads; never fails.
     pub fn start(connection: Connection, options: Options, book: Book, orders: mpsc::Sender<Order>) -> Self {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let thread = CancellationToken::new();
+        let runtime = thread::start(thread.clone());
+        // What is spawned from here on runs there.
+        let _there = runtime.enter();
         let pidbox = SharedExchange { name: control::EXCHANGE, routes: Routes::Fanout, durable: false };
         let replying = SharedExchange { name: control::REPLY_EXCHANGE, routes: Routes::Direct, durable: false };
         let telling = SharedExchange { name: event::EXCHANGE, routes: Routes::Topic, durable: true };
@@ -123,7 +130,7 @@ impl Node {
             let stopped = stop.clone();
             tasks.spawn(async move { stopped.run_until_cancelled_owned(ears.run()).await });
         }
-        Self { stop, tasks, replies, events }
+        Self { stop, tasks, replies, events, _thread: thread.drop_guard() }
     }
 
     /// Replies and messages of events that were dropped: nobody took them in time, or there was no connection.

@@ -83,6 +83,11 @@ fn what_celery_answers_in_fixed_words_we_answer_in_the_same() {
     assert_eq!(value(answer(&panel, "revoke_by_stamped_headers")), captured("revoke_by_stamped_headers"));
     assert_eq!(value(answer(&panel, "time_limit")), captured("time_limit"));
     assert_eq!(panel.book.limits("mqtt.request"), (Some(5.0), Some(10.0)));
+    ask(&panel, "time_limit", json!({"task_name": "mqtt.request", "soft": 0, "hard": "7.5"}));
+    assert_eq!(panel.book.limits("mqtt.request"), (None, Some(7.5)));
+    assert_eq!(ask(&panel, "time_limit", json!({"task_name": "nope"})), json!({"error": "unknown task"}));
+    let wrong = ask(&panel, "time_limit", json!({"task_name": "mqtt.request", "soft": -1}));
+    assert_eq!(wrong, json!({"error": "time_limit(): soft is -1; a number of seconds is right"}));
     assert_eq!(ask(&panel, "pool_restart", json!({})), captured("pool_restart"));
     assert_eq!(value(answer(&panel, "bad-args")), json!({"ok": "pong"}), "unknown arguments are ignored");
     for name in ["pool_grow", "pool_shrink"] {

@@ -35,7 +35,9 @@ pub(super) fn rate_limit(book: &Book, arguments: &Arguments<'_>) -> Result<Answe
 
 pub(super) fn time_limit(book: &Book, arguments: &Arguments<'_>) -> Result<Answer, String> {
     let name = arguments.text("task_name")?.unwrap_or_default();
-    let (soft, hard) = (arguments.seconds("soft")?, arguments.seconds("hard")?);
+    // 0 is no limit, as null is.
+    let limit = |name| arguments.seconds(name).map(|limit| limit.filter(|seconds| *seconds > 0.0));
+    let (soft, hard) = (limit("soft")?, limit("hard")?);
     book.change(&name, |terms| (terms.soft, terms.hard) = (soft, hard)).ok_or("unknown task")?;
     tracing::info!(task = name, soft, hard, "time limits set by remote control");
     Ok(Answer::ok("time limits set successfully"))

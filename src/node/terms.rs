@@ -25,6 +25,9 @@ struct Bucket {
 /// The longest that two tasks can be held apart: nothing here counts further.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 
+/// Bytes of a rate's number: it is kept as it was given.
+const DIGITS: usize = 32;
+
 impl Terms {
     /// So many tasks may start in a second from now on; none is no limit. Places that were reserved before stay reserved for
     /// whoever has them, and do not count.
@@ -57,7 +60,7 @@ pub(super) fn per_second(rate: &str) -> Result<f64, String> {
         other => return Err(format!("KeyError({})", crate::wire::celery::repr::text(other))),
     };
     match count.trim().parse::<f64>() {
-        Ok(count) if count.is_finite() && count >= 0.0 => Ok(count / seconds),
+        Ok(per) if per.is_finite() && per >= 0.0 && count.len() <= DIGITS => Ok(per / seconds),
         _ => Err(format!("Invalid rate limit string: ValueError(\"not a number of tasks: {count:?}\")")),
     }
 }

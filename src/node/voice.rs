@@ -4,14 +4,15 @@ use super::shown::load;
 use super::{Book, Options};
 use crate::amqp::{Address, Connection, LinkState, Loose};
 use crate::wire::celery::event::{self, Condition, Happening, Sender, seconds};
-use std::future::pending;
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-/// Events of tasks in one message, and how long the first of them waits for others.
-const BATCH: (usize, Duration) = (100, Duration::from_millis(500));
+/// Events of tasks in one message.
+const BATCH: usize = 100;
+/// How often events of tasks are taken and told. Taken one by one, each would wake this task, and its thread with it.
+const EVERY: Duration = Duration::from_millis(200);
 /// How long a connection that is up may take to be usable.
 const READY: Duration = Duration::from_secs(1);
 
@@ -42,10 +43,11 @@ impl Voice {
     /// Until the stop; `asked` wants heartbeats in between.
     pub(super) async fn run(mut self, connection: Connection, mut asked: mpsc::Receiver<()>, stop: CancellationToken) {
         let mut happenings = self.book.happenings();
-        let (mut batch, mut due): (Vec<Happening>, Option<Instant>) = (Vec::with_capacity(BATCH.0), None);
         let mut tick = interval(self.heartbeat);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.reset();
+        let mut taking = interval(EVERY);
+        taking.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut online = None;
         let mut link = connection.state();
         link.mark_changed();
@@ -63,22 +65,11 @@ impl Voice {
                 }
                 _ = tick.tick() => self.tell("worker-heartbeat"),
                 Some(()) = asked.recv() => self.tell("worker-heartbeat"),
-                taken = take(&mut happenings, &mut batch) => {
-                    due = due.or(Some(Instant::now() + BATCH.1));
-                    if !taken || batch.len() >= BATCH.0 {
-                        self.flush(&mut batch, &mut due);
-                    }
-                }
-                () = until(due) => self.flush(&mut batch, &mut due),
+                _ = taking.tick() => self.tell_tasks(&mut happenings),
             }
         }
         // What the end of the last tasks has told.
-        if let Some(happenings) = &mut happenings {
-            while let Ok(happening) = happenings.try_recv() {
-                batch.push(happening);
-            }
-        }
-        self.flush(&mut batch, &mut due);
+        self.tell_tasks(&mut happenings);
         self.tell("worker-offline");
     }
 
@@ -91,34 +82,13 @@ impl Voice {
         self.out.send(Address { exchange: event::EXCHANGE.to_owned(), routing_key }, envelope);
     }
 
-    fn flush(&self, batch: &mut Vec<Happening>, due: &mut Option<Instant>) {
-        for part in batch.chunks(BATCH.0) {
+    fn tell_tasks(&self, happenings: &mut Option<mpsc::Receiver<Happening>>) {
+        let taken =
+            happenings.as_mut().map(|waiting| std::iter::from_fn(|| waiting.try_recv().ok()).collect::<Vec<_>>());
+        for part in taken.unwrap_or_default().chunks(BATCH) {
             let to = Address { exchange: event::EXCHANGE.to_owned(), routing_key: event::MULTI.to_owned() };
             self.out.send(to, event::tasks(&self.sender, part));
         }
-        batch.clear();
-        *due = None;
-    }
-}
-
-/// Takes what there is, up to a batch; false if there will be no more. Cancel safe.
-async fn take(happenings: &mut Option<mpsc::Receiver<Happening>>, batch: &mut Vec<Happening>) -> bool {
-    match happenings {
-        Some(receiver) => {
-            let taken = receiver.recv_many(batch, BATCH.0).await > 0;
-            if !taken {
-                *happenings = None;
-            }
-            taken
-        }
-        None => pending().await,
-    }
-}
-
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => sleep_until(due).await,
-        None => pending().await,
     }
 }
 

@@ -65,7 +65,7 @@ async fn carry_out(outbox: &Outbox, options: &Options, after: &After) -> Result<
 /// Everything but the parts of chords, which count only what is told.
 async fn send_out(outbox: &Outbox, options: &Options, after: &After) -> Result<(), Untold> {
     for start in &after.chords {
-        chords(options)?.begin_chord(&start.group, start.size).await.map_err(failed)?;
+        chords(options)?.begin_chord(&start.group, start.size, start.structure.as_deref()).await.map_err(failed)?;
     }
     for unrouted in join_all(after.messages.iter().map(|message| send(outbox, message))).await {
         if let Some(message) = unrouted? {
@@ -131,12 +131,18 @@ async fn count(outbox: &Outbox, options: &Options, part: &ChordPart) -> Result<(
     let backend = chords(options)?;
     let member = part.member();
     let counted = backend::Part { group: &part.group, id: &part.id, index: part.index, member: &member };
-    let Counted::Complete(members) = backend.chord_part(&counted).await.map_err(failed)? else { return Ok(()) };
-    let after = chord::complete(part, &members, None, &celery::sender(options, Now::read().unix_ms));
-    let is_fine = after.answers.is_empty();
+    let (structure, members) = match backend.chord_part(&counted).await.map_err(failed)? {
+        Counted::Complete(members) => (None, members),
+        Counted::Nested(structure, members) => (Some(structure), members),
+        Counted::Waiting | Counted::Done => return Ok(()),
+    };
+    let after = chord::complete(part, &members, structure.as_deref(), &celery::sender(options, Now::read().unix_ms));
+    if !backend.hold_chord(&counted).await.map_err(failed)? {
+        return Ok(());
+    }
     // What follows on the body's failure may be a part of another chord.
     Box::pin(carry_out(outbox, options, &after)).await?;
-    backend.finish_chord(&part.group, is_fine).await.map_err(failed)
+    backend.finish_chord(&part.group, after.answers.is_empty()).await.map_err(failed)
 }
 
 fn chords(options: &Options) -> Result<&Backend, Untold> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Words, without I/O: what every floor speaks.
 const GROUND: &[&str] = &["deadline", "envelope", "excerpt", "job", "metrics", "outcome", "shutdown", "topic"];
 /// Wires. They never meet each other.
-const WIRES: &[&str] = &["amqp", "mqtt", "telemetry"];
+const WIRES: &[&str] = &["amqp", "backend", "mqtt", "telemetry"];
 const MEANING: &[&str] = &["commander", "profile", "wire"];
 const WORK: &[&str] = &["bulk", "claims", "node", "schedule", "worker"];
 
@@ -24,6 +24,7 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("topic", vec![]),
         // First floor.
         ("amqp", vec!["deadline", "envelope", "excerpt", "metrics", "shutdown"]),
+        ("backend", vec!["deadline", "excerpt", "metrics", "shutdown"]),
         ("mqtt", vec!["deadline", "excerpt", "metrics", "shutdown", "topic"]),
         ("telemetry", vec!["job", "metrics", "outcome", "shutdown"]),
         // Second floor.
@@ -35,7 +36,7 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("node", [GROUND, &["amqp", "wire"]].concat()),
         ("bulk", [GROUND, MEANING, &["amqp", "mqtt", "claims"]].concat()),
         ("schedule", [GROUND, MEANING, &["amqp", "bulk"]].concat()),
-        ("worker", [GROUND, MEANING, &["amqp", "mqtt", "claims", "bulk", "node"]].concat()),
+        ("worker", [GROUND, MEANING, &["amqp", "backend", "mqtt", "claims", "bulk", "node"]].concat()),
         // Roof.
         ("config", [GROUND, WIRES, MEANING, WORK].concat()),
         ("app", [GROUND, WIRES, MEANING, WORK, &["config"]].concat()),
@@ -73,13 +74,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("memchr", &["src/wire/celery/"]),
     ("metrics", &["src/metrics/"]),
     ("metrics_exporter_prometheus", &["src/telemetry/"]),
+    ("redis", &["src/backend/"]),
     ("regex_lite", &["src/wire/celery/"]),
     ("rmp", &["src/wire/celery/msgpack.rs"]),
     ("rumqttc", &["src/mqtt/link.rs"]),
-    ("rustls", &["src/amqp/", "src/mqtt/"]),
-    ("rustls_native_certs", &["src/amqp/", "src/mqtt/"]),
+    ("rustls", &["src/amqp/", "src/backend/", "src/mqtt/"]),
+    ("rustls_native_certs", &["src/amqp/", "src/backend/", "src/mqtt/"]),
     ("ruzstd", &["src/wire/celery/compression.rs"]),
-    ("tokio_rustls", &["src/mqtt/"]),
+    ("tokio_rustls", &["src/backend/", "src/mqtt/"]),
     ("tokio_tungstenite", &["src/mqtt/"]),
     ("toml", &["src/config/", "src/profile/", "src/commander/"]),
     ("tracing_subscriber", &["src/telemetry/"]),

@@ -5,6 +5,7 @@
 mod harness;
 
 mod amqp;
+mod backend;
 mod brokers;
 mod celery_answers;
 mod celery_canvas;

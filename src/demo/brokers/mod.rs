@@ -8,7 +8,9 @@ pub mod leash;
 pub mod mosquitto;
 pub mod ports;
 pub mod rabbitmq;
+pub mod redis;
 
+pub use self::redis::Redis;
 pub use leash::Leash;
 pub use mosquitto::Mosquitto;
 pub use rabbitmq::RabbitMq;

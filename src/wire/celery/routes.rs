@@ -1,5 +1,6 @@
 //! Which queue a task goes to that names none, by its name.
 
+use super::fnmatch::fnmatch;
 use std::sync::Arc;
 
 /// Patterns of tasks' names, each with its queue. Cheap to clone.
@@ -7,42 +8,18 @@ use std::sync::Arc;
 pub struct Routes(Arc<[(String, String)]>);
 
 impl Routes {
-    /// Of pattern and queue. In a pattern `*` stands for any letters and `?` for one, as in Celery's `task_routes`.
+    /// Of pattern and queue. Patterns are those of Celery's `task_routes`: `*`, `?` and `[…]`.
     ///
-    /// A pattern without either counts first, then a longer one before a shorter one.
+    /// A pattern without any of these counts first, then a longer one before a shorter one.
     pub fn new(mut routes: Vec<(String, String)>) -> Self {
-        routes.sort_by_key(|(pattern, _)| (pattern.contains(['*', '?']), usize::MAX - pattern.len()));
+        routes.sort_by_key(|(pattern, _)| (pattern.contains(['*', '?', '[']), usize::MAX - pattern.len()));
         Self(routes.into())
     }
 
     /// The queue for a task of that name, if a pattern fits.
     pub fn queue(&self, task: &str) -> Option<&str> {
-        self.0.iter().find(|(pattern, _)| fits(pattern, task)).map(|(_, queue)| queue.as_str())
+        self.0.iter().find(|(pattern, _)| fnmatch(pattern, task)).map(|(_, queue)| queue.as_str())
     }
-}
-
-/// Whether a pattern fits all of a text. Goes back only to the last star, so the time is at most their product.
-fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(letter) if *letter == '?' || *letter == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match &mut star {
-                Some((at, taken)) => {
-                    *taken += 1;
-                    (p, t) = (*at + 1, *taken);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|letter| *letter == '*')
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! A node that loses its connection, its name, its time or its messages.
 
 use super::*;
+use crate::harness::rabbitmq::OwnNode;
+use switchboard::demo::brokers::RabbitMq;
 
 #[tokio::test]
 async fn a_node_whose_connection_is_cut_is_heard_and_seen_again() {
@@ -62,13 +64,12 @@ async fn what_was_called_off_before_a_node_started_it_learns_from_the_others() {
 }
 
 #[tokio::test]
-async fn a_node_answers_in_time_while_its_runtime_is_full_of_work() {
+async fn a_node_answers_in_time_while_the_worker_has_all_hands_full() {
     let Scene { name, node: _node, book, .. } = start().await;
-    let mut asker = Asker::new().await;
-    asker.reach(&name).await;
-    let entries: Vec<_> = (0..1000).map(|number| book.receive(&task(&number.to_string()), Via::default())).collect();
+    let entries: Vec<_> = (0..200).map(|number| book.receive(&task(&number.to_string()), Via::default())).collect();
     entries.iter().for_each(switchboard::node::Entry::start);
-    let busy: Vec<_> = (0..50)
+    // A round over all of them takes longer than an answer may.
+    let busy: Vec<_> = (0..1500)
         .map(|_| {
             tokio::spawn(async {
                 loop {
@@ -81,14 +82,44 @@ async fn a_node_answers_in_time_while_its_runtime_is_full_of_work() {
             })
         })
         .collect();
-    let mut took = Vec::new();
-    for _ in 0..20 {
-        let start = Instant::now();
-        assert_eq!(asker.ask(&name, "active", json!({"safe": true})).await.as_array().unwrap().len(), 1000);
-        took.push(start.elapsed());
-    }
+    // Who asks has a thread of their own, as they have a process of their own elsewhere.
+    let asking = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut asker = Asker::new().await;
+            asker.reach(&name).await;
+            let mut took = Vec::new();
+            for _ in 0..20 {
+                let start = Instant::now();
+                assert_eq!(asker.ask(&name, "active", json!({"safe": true})).await.as_array().unwrap().len(), 200);
+                took.push(start.elapsed());
+            }
+            took.sort();
+            took
+        })
+    });
+    let took = asking.await.unwrap();
     busy.iter().for_each(tokio::task::JoinHandle::abort);
-    took.sort();
-    // The asker shares the full runtime, so this is more than what the node takes.
-    assert!(took[10] < Duration::from_millis(200), "{took:?}");
+    // The median: on a machine that others use too, single ones may be late for other reasons.
+    assert!(took[10] < Duration::from_millis(100), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_broker_that_was_started_again_knows_the_node_and_its_exchanges_again() {
+    let mut own = OwnNode::start(&[]).await;
+    let url = own.node().url();
+    let scene = start_at(&url, &format!("{}@lab", unique("node"))).await;
+    let mut asker = Asker::at(&url).await;
+    asker.reach(&scene.name).await;
+    own.with(|node| {
+        node.kill();
+        Ok(())
+    })
+    .await;
+    own.with(RabbitMq::start_again).await;
+    // The exchanges for commands and replies were gone with it.
+    let mut asker = Asker::at(&own.node().url()).await;
+    asker.reach(&scene.name).await;
+    let mut events = watch(&asker.connection).await;
+    event(&mut events, &scene.name, "worker-heartbeat").await;
 }

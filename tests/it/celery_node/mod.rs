@@ -43,7 +43,11 @@ struct Asker {
 
 impl Asker {
     async fn new() -> Self {
-        let connection = connect(&rabbitmq::shared().await.url()).await;
+        Self::at(&rabbitmq::shared().await.url()).await
+    }
+
+    async fn at(url: &str) -> Self {
+        let connection = connect(url).await;
         let key = unique("asker");
         let spec = MailboxSpec {
             queue: format!("{key}.reply"),

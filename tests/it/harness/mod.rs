@@ -10,6 +10,7 @@ pub(crate) mod eventually;
 pub(crate) mod mosquitto;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
+pub(crate) mod redis;
 pub(crate) mod scripted;
 pub(crate) mod source;
 pub(crate) mod worker;

@@ -1,17 +1,32 @@
 //! From an AMQP message to a task.
 
+mod body;
+mod compression;
+mod dates;
+mod embed;
+mod fields;
+mod kind;
+mod members;
+mod msgpack;
+mod refusal;
+mod routing;
 mod told;
+pub mod typed;
 mod work;
 
-use self::work::Work;
-use super::fields::{self, Fields, Shown};
-use super::members::Parts;
-use super::refusal::{invalid, not_registered};
-use super::{Exception, Head, Refusal, Task, body};
+pub use kind::is_task;
+pub use refusal::Refusal;
+pub use routing::routing_key;
+
+use super::{Exception, Head, Task};
 use crate::envelope::{Envelope, Headers, Value};
 use crate::excerpt::Excerpt;
+use fields::{Fields, Shown};
+use members::Parts;
+use refusal::{invalid, not_registered};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use work::Work;
 
 /// The longest id, in bytes: what AMQP has room for in `correlation_id`.
 const MAX_ID_BYTES: usize = 255;

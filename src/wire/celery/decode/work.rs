@@ -1,9 +1,10 @@
 //! What a task is to do: its arguments and what follows, out of the parts of a body.
 
 use super::Bounds;
-use crate::wire::celery::members::{self, Parts, Shown};
-use crate::wire::celery::refusal::{invalid, undecodable};
-use crate::wire::celery::{Embed, Exception, Json, body, embed};
+use super::members::{self, Parts, Shown};
+use super::refusal::{invalid, undecodable};
+use super::{body, embed};
+use crate::wire::celery::{Embed, Exception, Json};
 use serde_json::value::RawValue;
 
 /// What a task is to do, and what then.

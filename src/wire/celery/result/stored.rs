@@ -1,6 +1,6 @@
 //! Reads a task's end back from the result that told it.
 
-use super::{End, Exception, Json};
+use crate::wire::celery::{End, Exception, Json};
 use serde::Deserialize;
 use serde_json::Value;
 use std::borrow::Cow;
@@ -39,8 +39,8 @@ pub fn read_end(body: &[u8]) -> Option<End> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Head, result};
     use super::*;
+    use crate::wire::celery::{Head, result};
 
     #[test]
     fn what_was_told_is_read_back() {

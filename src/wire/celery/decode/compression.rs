@@ -1,8 +1,8 @@
 //! Bodies that kombu compressed, inflated up to a bound.
 
-use super::Exception;
 use super::refusal::{disallowed, undecodable};
 use crate::excerpt::Excerpt;
+use crate::wire::celery::Exception;
 use std::io::{self, Read};
 
 /// The largest window of a zstd frame that is set aside: what RFC 8878 recommends every decoder to have. zstd's own

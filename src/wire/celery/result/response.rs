@@ -1,6 +1,6 @@
 //! A device's answer as the value of a result, so that no answer can harm the client that waits.
 
-use super::Json;
+use crate::wire::celery::Json;
 use crate::wire::native::checked;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

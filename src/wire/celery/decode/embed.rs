@@ -2,7 +2,7 @@
 
 use super::members::{self, Members, Shown};
 use super::refusal::invalid;
-use super::{Embed, Exception, Signature};
+use crate::wire::celery::{Embed, Exception, Signature};
 use serde_json::value::RawValue;
 
 /// Reads the four lists and signatures out of an object's members; others mean nothing.

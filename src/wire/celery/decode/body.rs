@@ -2,11 +2,12 @@
 
 use super::compression::Compression;
 use super::members::{self, Parts};
-use super::nonfinite::{self, end_of_string};
 use super::refusal::{disallowed, invalid, undecodable};
-use super::{Bounds, Exception, msgpack, typed};
+use super::{Bounds, msgpack, typed};
 use crate::envelope::{Envelope, Value};
 use crate::excerpt::Excerpt;
+use crate::wire::celery::Exception;
+use crate::wire::celery::nonfinite::{self, end_of_string};
 use std::borrow::Cow;
 
 #[derive(Clone, Copy)]

@@ -1,9 +1,10 @@
 //! Values that JSON has no kind for, as kombu writes them: `{"__type__": KIND, "__value__": …}`.
 
-use super::nonfinite::end_of_string;
+use super::dates;
 use super::refusal::undecodable;
-use super::{Exception, Json, dates};
 use crate::excerpt::Excerpt;
+use crate::wire::celery::nonfinite::end_of_string;
+use crate::wire::celery::{Exception, Json};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;

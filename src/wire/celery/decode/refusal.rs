@@ -1,6 +1,6 @@
 //! A message that is no task that can be run, and the exception that says so to its caller.
 
-use super::{Exception, Head};
+use crate::wire::celery::{Exception, Head};
 
 /// A task that is answered, where it can be, and never run.
 #[derive(Clone, Debug, PartialEq)]

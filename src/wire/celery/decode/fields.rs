@@ -1,9 +1,10 @@
 //! What a task says about itself beside its arguments: the headers of protocol 2, the members of protocol 1's body.
 
+use super::dates;
 use super::refusal::invalid;
-use super::{Exception, dates};
 use crate::envelope::{Headers, Value};
 use crate::excerpt::Excerpt;
+use crate::wire::celery::Exception;
 use std::fmt;
 
 /// The headers that Celery knows, each as it came. Read in one pass, since every task has some twenty of them.

@@ -1,6 +1,12 @@
 //! From a task's end to the result that Celery's client reads, over rpc and from Redis.
 
-use super::{End, Exception, Head, Json, response};
+mod response;
+mod stored;
+
+pub use response::success;
+pub use stored::read_end;
+
+use super::{End, Exception, Head, Json};
 use crate::envelope::Envelope;
 use bytes::Bytes;
 use jiff::Timestamp;

@@ -1,6 +1,6 @@
 //! A MessagePack body, turned into the JSON text that kombu would have written of the same values.
 
-use super::nonfinite;
+use crate::wire::celery::nonfinite;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rmp::Marker;
