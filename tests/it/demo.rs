@@ -18,7 +18,7 @@ fn demo(folder: &std::path::Path) -> tokio::process::Command {
 }
 
 /// The processes that have this text in their command line or folder.
-fn processes(folder: &std::path::Path) -> Vec<String> {
+pub(crate) fn processes(folder: &std::path::Path) -> Vec<String> {
     let text = folder.to_str().expect("a plain path");
     let all = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let of_folder = all.filter_map(|process| {

@@ -53,6 +53,8 @@ pub(crate) enum Behaviour {
     Spoof,
     /// Answers with this.
     Answer(Value),
+    /// Answers with exactly these bytes.
+    Bytes(&'static [u8]),
 }
 
 /// One command that a device executed.
@@ -265,6 +267,7 @@ async fn act(client: AsyncClient, command: Command, behaviour: Behaviour) {
             (echo, 1, false)
         }
         Behaviour::Answer(body) => (with_id(body), 1, false),
+        Behaviour::Bytes(bytes) => (Bytes::from_static(bytes), 1, false),
     };
     for _ in 0..times {
         let properties = PublishProperties { correlation_data: answer.correlation.clone(), ..Default::default() };

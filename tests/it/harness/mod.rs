@@ -3,6 +3,7 @@
 //! A broker that is not installed fails the test: a check that was skipped is no check.
 
 pub(crate) mod caller;
+pub(crate) mod celery;
 pub(crate) mod checker;
 pub(crate) mod device;
 pub(crate) mod eventually;
