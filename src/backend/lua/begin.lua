@@ -6,9 +6,10 @@ if redis.call('GET', KEYS[2]) == 'done' then
   return 0
 end
 local function set(key, value)
-  redis.call('SET', key, value)
-  if tonumber(ARGV[3]) > 0 then
-    redis.call('EXPIRE', key, ARGV[3])
+  if ARGV[3] == '0' then
+    redis.call('SET', key, value)
+  else
+    redis.call('SET', key, value, 'EX', ARGV[3])
   end
 end
 redis.call('DEL', KEYS[2])

@@ -183,13 +183,13 @@ async fn a_chord_that_failed_keeps_its_parts_and_does_not_fail_again() {
 }
 
 #[tokio::test]
-async fn a_chord_that_is_begun_anew_counts_although_it_was_done() {
-    let (_redis, backend, _) = start().await;
-    for _ in 0..2 {
-        claimed(&backend).await;
-        backend.finish_chord("g", true).await.unwrap();
-        assert_eq!(count(&backend, 1).await, Counted::Done);
-    }
+async fn a_chord_that_is_done_is_not_begun_again_by_who_repeats_itself() {
+    let (_redis, backend, client) = start().await;
+    claimed(&backend).await;
+    backend.finish_chord("g", true).await.unwrap();
+    backend.begin_chord("g", 2, None).await.unwrap();
+    assert_eq!(client.get(&format!("{KEY}.s")).await, None);
+    assert_eq!(count(&backend, 1).await, Counted::Done);
 }
 
 /// Counts a part as a Python worker does.
