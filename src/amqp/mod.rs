@@ -22,6 +22,7 @@ mod ledger;
 #[cfg(test)]
 pub(crate) mod memory;
 mod mend;
+mod nodes;
 mod options;
 mod outbound;
 mod pool;
@@ -42,6 +43,7 @@ pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};
 pub use delay::{LONGEST, delayed};
 pub use delivery::{Delivery, Hold, Receipt};
+pub use dial::Route;
 pub use options::{Options, TlsFiles};
 pub use pool::{ChannelPool, Routing};
 pub use properties::Unsendable;
@@ -76,6 +78,9 @@ pub enum Error {
         /// What the system or the broker said.
         reason: String,
     },
+    /// None of several brokers was reached.
+    #[error("{0}")]
+    NoNode(String),
     /// There is no connection now, or it was lost during the operation.
     #[error("the AMQP connection is not up: {0}")]
     NotConnected(String),
