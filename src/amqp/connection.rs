@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use super::dial::{Cut, dial};
+use super::dial::{Dialled, Route, dial};
 use super::{Error, Options};
 
 /// Where a connection is in its life.
@@ -109,6 +109,11 @@ impl Connection {
         }
     }
 
+    /// The node that it is connected to now, and which ones were tried before that.
+    pub fn route(&self) -> Option<Route> {
+        self.link_now().map(|link| (*link.route).clone())
+    }
+
     pub(super) fn options(&self) -> &Options {
         &self.shared.options
     }
@@ -135,6 +140,7 @@ pub(super) struct Link {
     pub(super) epoch: u64,
     pub(super) connection: Arc<lapin::Connection>,
     pub(super) pulse: Arc<Pulse>,
+    route: Arc<Route>,
 }
 
 impl Link {
@@ -224,19 +230,23 @@ impl Pulse {
 }
 
 async fn supervise(shared: Arc<Shared>) {
-    let (mut epoch, mut failures) = (0, 0);
+    // Whichever node of several it was the last time is the first to be asked: a dead one costs its deadline only once.
+    let (mut epoch, mut failures, mut first) = (0, 0, 0);
     while !shared.closing.is_cancelled() {
         shared.state.send_replace(LinkState::Connecting);
         let dialled = tokio::select! {
             () = shared.closing.cancelled() => break,
-            dialled = dial(&shared.options, shared.role) => dialled,
+            dialled = dial(&shared.options, shared.role, first) => dialled,
         };
         let since = Instant::now();
         let reason = match dialled {
-            Ok((connection, cut)) => {
-                epoch += 1;
-                info!(role = shared.role, epoch, "AMQP connected");
-                live(&shared, epoch, connection, &cut).await
+            Ok(dialled) => {
+                (epoch, first) = (epoch + 1, dialled.place);
+                for reason in &dialled.route.failures {
+                    warn!(role = shared.role, reason, "an AMQP broker of the list was passed over");
+                }
+                info!(role = shared.role, epoch, node = dialled.route.node, "AMQP connected");
+                live(&shared, epoch, dialled).await
             }
             Err(error) => error.to_string(),
         };
@@ -257,10 +267,12 @@ async fn supervise(shared: Arc<Shared>) {
 }
 
 /// Publishes one incarnation, watches it to its end and says why it ended.
-async fn live(shared: &Shared, epoch: u64, connection: lapin::Connection, cut: &Cut) -> String {
+async fn live(shared: &Shared, epoch: u64, dialled: Dialled) -> String {
+    let Dialled { connection, cut, route, .. } = dialled;
     let heartbeat = Duration::from_secs(connection.configuration().heartbeat().into());
     let limit = if heartbeat.is_zero() { shared.options.heartbeat } else { heartbeat };
-    let link = Link { epoch, connection: Arc::new(connection), pulse: Arc::new(Pulse::new(limit)) };
+    let pulse = Arc::new(Pulse::new(limit));
+    let link = Link { epoch, connection: Arc::new(connection), pulse, route: Arc::new(route) };
     let events = link.connection.events_listener();
     if link.blocked() {
         shared.state.send_replace(LinkState::Blocked { epoch, reason: "the broker has an alarm".to_owned() });

@@ -4,7 +4,6 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_rs::traits::Reactor;
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
@@ -14,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::runtime::{Kit, TcpStream};
 use super::screen::Screened;
-use super::{Error, Options, tls};
+use super::{Error, Options, nodes, tls};
 
 /// A duplicate of the connection's socket. Cutting it is the only way to end lapin's thread while the peer is silent,
 /// or while the broker has blocked the connection: then not even a close is written. Dropping it cuts too.
@@ -58,11 +57,45 @@ fn arm(switch: &Mutex<Socket>, stream: std::net::TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Connects: name look-up, TCP, TLS and the AMQP handshake within `connect_timeout`. Dropping the future ends it, and lapin's
-/// thread with it.
-pub(super) async fn dial(options: &Options, role: &str) -> Result<(lapin::Connection, Cut), Error> {
-    let uri = parse(&options.url, options.heartbeat)?;
-    let address = format!("{}:{}", uri.authority.host, uri.authority.port);
+/// A connection, and how it came about.
+pub(super) struct Dialled {
+    pub(super) connection: lapin::Connection,
+    pub(super) cut: Cut,
+    /// The node's place in the list of addresses.
+    pub(super) place: usize,
+    pub(super) route: Route,
+}
+
+/// The node that was reached, and those that were tried in vain before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Host and port.
+    pub node: String,
+    /// Why each of the others was not taken.
+    pub failures: Vec<String>,
+}
+
+/// Connects to the first node that lets us, beginning with that at `first` and going round. Dropping the future ends it, and
+/// lapin's thread with it.
+pub(super) async fn dial(options: &Options, role: &str, first: usize) -> Result<Dialled, Error> {
+    let nodes = nodes::parse(&options.url, options.heartbeat)?;
+    let mut failures = Vec::new();
+    for place in (0..nodes.len()).map(|step| (first + step) % nodes.len()) {
+        let node = nodes::shown(&nodes[place]);
+        match dial_one(nodes[place].clone(), options, role).await {
+            Ok((connection, cut)) => {
+                return Ok(Dialled { connection, cut, place, route: Route { node, failures } });
+            }
+            Err(error) if nodes.len() == 1 => return Err(error),
+            Err(error) => failures.push(error.to_string()),
+        }
+    }
+    Err(Error::NoNode(failures.join("; ")))
+}
+
+/// Connects: name look-up, TCP, TLS and the AMQP handshake within `connect_timeout`.
+async fn dial_one(uri: AMQPUri, options: &Options, role: &str) -> Result<(lapin::Connection, Cut), Error> {
+    let address = nodes::shown(&uri);
     let connector = tls_connector(&uri, options).await?;
     let deadline = Instant::now() + options.connect_timeout;
     let too_late = |address: String| Error::ConnectTimeout { address, seconds: options.connect_timeout.as_secs_f64() };
@@ -124,86 +157,4 @@ async fn tls_connector(uri: &AMQPUri, options: &Options) -> Result<Option<Rustls
         .await
         .map_err(|_| Error::Tls("reading the certificate files was interrupted".to_owned()))??;
     Ok(Some(RustlsConnector::from(config)))
-}
-
-/// Reads the URL; the error never repeats it, since it holds the password.
-/// Where an address leads, for whoever shows it. No password is in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The broker's host.
-    pub host: String,
-    /// Its port.
-    pub port: u16,
-    /// The virtual host.
-    pub vhost: String,
-    /// Our login.
-    pub user: String,
-    /// Whether TLS is spoken.
-    pub tls: bool,
-}
-
-impl Place {
-    /// Reads it off an address.
-    ///
-    /// # Errors
-    /// [`Error::Url`], which shows no password.
-    pub fn of(url: &str) -> Result<Self, Error> {
-        let uri = parse(url, Duration::ZERO)?;
-        Ok(Self {
-            host: uri.authority.host,
-            port: uri.authority.port,
-            vhost: uri.vhost,
-            user: uri.authority.userinfo.username,
-            tls: uri.scheme == AMQPScheme::AMQPS,
-        })
-    }
-}
-
-pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<AMQPUri, Error> {
-    let mut uri: AMQPUri = url.parse().map_err(|problem: String| match problem.contains(url) {
-        true => Error::Url("it has no host".to_owned()),
-        false => Error::Url(problem),
-    })?;
-    // The parser reads a bracketed IPv6 host as "no host" and would silently connect to localhost.
-    if let Some(host) = bracketed_host(url) {
-        uri.authority.host = host.to_owned();
-    }
-    let seconds = u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
-    uri.query.heartbeat.get_or_insert(seconds);
-    Ok(uri)
-}
-
-fn bracketed_host(url: &str) -> Option<&str> {
-    let authority = url.split_once("://")?.1.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    host.strip_prefix('[')?.split_once(']').map(|(host, _)| host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_url_gives_host_virtual_host_and_heartbeat() {
-        let uri = parse("amqps://u:p%40ss@broker.example/%2fjobs?heartbeat=7", Duration::from_secs(10)).unwrap();
-        assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("broker.example", 5671));
-        assert_eq!((uri.vhost.as_str(), uri.query.heartbeat), ("/jobs", Some(7)));
-        assert_eq!(uri.authority.userinfo.password, "p@ss");
-        assert_eq!(parse("amqp://h", Duration::from_secs(10)).unwrap().query.heartbeat, Some(10));
-    }
-
-    #[test]
-    fn an_ipv6_host_is_not_taken_for_localhost() {
-        let uri = parse("amqp://u:p@[2001:db8::1]:5673/x", Duration::from_secs(10)).unwrap();
-        assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("2001:db8::1", 5673));
-        assert_eq!(parse("amqp://[::1]", Duration::from_secs(1)).unwrap().authority.host, "::1");
-    }
-
-    #[test]
-    fn an_error_about_the_url_never_repeats_the_password() {
-        for url in ["amqp:u:secret", "http://u:secret@h", "amqp://u:secret@h:99999/", "u:secret@h"] {
-            let error = parse(url, Duration::from_secs(10)).unwrap_err().to_string();
-            assert!(!error.contains("secret"), "{error}");
-        }
-    }
 }

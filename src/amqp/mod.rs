@@ -26,6 +26,7 @@ mod mailbox;
 #[cfg(test)]
 pub(crate) mod memory;
 mod mend;
+mod nodes;
 mod options;
 mod outbound;
 mod pool;
@@ -47,10 +48,11 @@ pub use connection::{Connection, LinkState};
 pub use consumer::{Consumer, ConsumerState};
 pub use delay::{LONGEST, delayed};
 pub use delivery::{Delivery, Hold, Receipt};
-pub use dial::Place;
+pub use dial::Route;
 pub use exchange::{Routes, SharedExchange};
 pub use loose::Loose;
 pub use mailbox::{Mailbox, MailboxSpec};
+pub use nodes::Place;
 pub use options::{Options, TlsFiles};
 pub use pool::{ChannelPool, Routing};
 pub use properties::Unsendable;
@@ -85,6 +87,9 @@ pub enum Error {
         /// What the system or the broker said.
         reason: String,
     },
+    /// None of several brokers was reached.
+    #[error("{0}")]
+    NoNode(String),
     /// There is no connection now, or it was lost during the operation.
     #[error("the AMQP connection is not up: {0}")]
     NotConnected(String),

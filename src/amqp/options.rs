@@ -7,13 +7,14 @@ use std::time::Duration;
 /// How to reach the broker and how patiently.
 #[derive(Clone)]
 pub struct Options {
-    /// `amqp://` or `amqps://`, with user, password and virtual host. Never shown by `Debug`.
+    /// `amqp://` or `amqps://`, with user, password and virtual host; several with `;` between them are tried in turn. Read
+    /// as kombu does. Never shown by `Debug`.
     pub url: String,
     /// Certificates, for `amqps://`.
     pub tls: TlsFiles,
     /// What RabbitMQ shows as the connection's name; the role is appended.
     pub connection_name: String,
-    /// Name look-up, TCP, TLS and AMQP handshake together.
+    /// Name look-up, TCP, TLS and AMQP handshake together, for each node.
     pub connect_timeout: Duration,
     /// Asked of the broker; the lower of the two values counts, and a peer is dead after twice that.
     pub heartbeat: Duration,
@@ -54,6 +55,14 @@ impl Default for Options {
             batch: 64,
             channels: 4,
         }
+    }
+}
+
+impl Options {
+    /// How long it may take until every node was tried.
+    pub fn round(&self) -> Duration {
+        let nodes = self.url.split(';').count();
+        self.connect_timeout.saturating_mul(u32::try_from(nodes).unwrap_or(u32::MAX))
     }
 }
 

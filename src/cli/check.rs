@@ -4,7 +4,7 @@ use super::findings::Findings;
 use super::round_trip::{self, RoundTrip};
 use super::settings::{Settings, Work};
 use super::{INTERRUPTED, requester, runtime, signals};
-use crate::amqp::{self, Comparison, Connection, Difference, QueueReport, QueueSpec, Topology};
+use crate::amqp::{self, Comparison, Connection, Difference, QueueReport, QueueSpec, Route, Topology};
 use crate::app;
 use crate::backend::{self, Backend};
 use crate::commander::Commander;
@@ -56,7 +56,15 @@ async fn amqp(config: &Config, findings: &mut Findings) {
         Ok(connection) => connection,
         Err(error) => return findings.failed(format_args!("AMQP: {error:#}")),
     };
-    findings.ok(format_args!("AMQP: connected to {}", config.amqp.url));
+    // Of several brokers, those that were asked before one took us: they are missed only when that one goes.
+    let route = connection.route().filter(|_| config.amqp.url.is_list());
+    for failure in route.iter().flat_map(|route| &route.failures) {
+        findings.warning(format_args!("AMQP: {failure}"));
+    }
+    match route {
+        Some(Route { node, .. }) => findings.ok(format_args!("AMQP: connected to {node}, one of {}", config.amqp.url)),
+        None => findings.ok(format_args!("AMQP: connected to {}", config.amqp.url)),
+    }
     let mut queues = app::topology(config).queues;
     if config.celery.enabled && config.celery.queue != config.amqp.queue {
         queues.extend(app::celery_topology(config).queues);

@@ -90,7 +90,7 @@ impl Requester {
 /// What the first attempt ran into; a person who waits learns more from that than from further attempts.
 pub async fn connect(config: &Config) -> anyhow::Result<Connection> {
     let options = app::amqp_options(config);
-    let within = options.connect_timeout;
+    let within = options.round();
     let connection = Connection::start(options, "request");
     let mut state = connection.state();
     let settled = timeout(within, state.wait_for(|state| *state != LinkState::Connecting)).await;

@@ -31,6 +31,8 @@ pub(super) enum Kind {
     OneOf(&'static [&'static str]),
     /// An address with one of these schemes.
     Url(&'static [&'static str]),
+    /// One or more addresses, of which the first has one of these schemes.
+    Urls(&'static [&'static str]),
     /// A text of so many bytes, without control characters.
     Text {
         /// The least bytes.
@@ -61,7 +63,7 @@ pub(super) enum Checked {
     Time(Duration),
     /// Of [`Kind::OneOf`], [`Kind::Text`], [`Kind::Queue`], [`Kind::Level`].
     Text(String),
-    /// Of [`Kind::Url`].
+    /// Of [`Kind::Url`] and [`Kind::Urls`].
     Url(Url),
     /// Of [`Kind::File`].
     File(PathBuf),
@@ -101,6 +103,7 @@ impl Kind {
             Self::Queue if plain(1, 255) && !text.starts_with("amq.") => Ok(Checked::Text(text.to_owned())),
             Self::File if !text.is_empty() && !text.contains('\0') => Ok(Checked::File(PathBuf::from(text))),
             Self::Url(schemes) => Url::parse(text, schemes).map(Checked::Url),
+            Self::Urls(schemes) => Url::parse_list(text, schemes).map(Checked::Url),
             Self::Listen => text.parse().map(Checked::Listen).map_err(|_| wrong()),
             Self::Level => match logging::check_level(text) {
                 Ok(()) => Ok(Checked::Text(text.to_owned())),
@@ -136,7 +139,7 @@ impl Kind {
                 )
             }
             Self::OneOf(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or "),
-            Self::Url(schemes) => {
+            Self::Url(schemes) | Self::Urls(schemes) => {
                 let like: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
                 format!("an address in quotes that begins with {}", like.join(", "))
             }
@@ -158,7 +161,9 @@ impl Kind {
             Self::Count { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
             Self::Time { .. } => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"}),
             Self::OneOf(words) => json!({"type": "string", "enum": words}),
-            Self::Url(schemes) => json!({"type": "string", "pattern": format!("^({})://", schemes.join("|"))}),
+            Self::Url(schemes) | Self::Urls(schemes) => {
+                json!({"type": "string", "pattern": format!("^({})://", schemes.join("|"))})
+            }
             Self::Text { min, max } => json!({"type": "string", "minLength": min, "maxLength": max}),
             Self::Queue => json!({"type": "string", "minLength": 1, "maxLength": 255, "not": {"pattern": "^amq\\."}}),
             Self::File | Self::Listen | Self::Level => json!({"type": "string", "minLength": 1}),

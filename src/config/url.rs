@@ -27,55 +27,77 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// An address with scheme and host, checked in form; shown without its password.
+/// An address with scheme and host, or a list of them, checked in form; shown without its password.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Url(String);
+pub struct Url {
+    text: String,
+    /// Whether it was read as a list, each part of which can be shown by itself.
+    listed: bool,
+}
+
+/// Between the addresses of a list.
+const BETWEEN: char = ';';
 
 impl Url {
     /// Checks the form and the scheme; the error says what would be right, and shows no password.
     pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, String> {
-        let wrong = |what: &str| {
-            let like = schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ");
-            format!("is {:?}, {what}; right is an address that begins with {like}", redact(text))
-        };
-        let (scheme, rest) = text.split_once("://").ok_or_else(|| wrong("which has no scheme"))?;
-        if !schemes.contains(&scheme) {
-            return Err(wrong("whose scheme is not served here"));
+        match flaw(text, schemes) {
+            None => Ok(Self { text: text.to_owned(), listed: false }),
+            Some(flaw) => {
+                Err(format!("is {:?}, {flaw}; right is an address that begins with {}", redact(text), begin(schemes)))
+            }
         }
-        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-        let (host, port) = split_port(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
-        if host.is_empty() {
-            return Err(wrong("which names no host"));
+    }
+
+    /// Checks an address, or several with `;` between them. A later one may be a host, with or without a port, that has the
+    /// rest from the first.
+    pub fn parse_list(text: &str, schemes: &[&str]) -> Result<Self, String> {
+        if !text.contains(BETWEEN) {
+            return Self::parse(text, schemes);
         }
-        if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return Err(wrong("which has a space or control character in it"));
+        for (index, entry) in text.split(BETWEEN).enumerate() {
+            // A part of a password with a ';' in it must not pass for a host, and be shown: the '@' after it tells.
+            let flaw = match index > 0 && !entry.contains("://") && !entry.contains(['@', '/', '?', '#']) {
+                true => flaw(&format!("{}://{entry}", schemes[0]), schemes),
+                false => flaw(entry, schemes),
+            };
+            if let Some(flaw) = flaw {
+                return Err(format!(
+                    "is {:?}, a list with an address, number {}, {flaw}; right are addresses with ';' between them, of \
+                     which the first begins with {} (in a user name or password a ';' is written %3B)",
+                    redact(text),
+                    index + 1,
+                    begin(schemes)
+                ));
+            }
         }
-        match port.map(str::parse::<u16>) {
-            None | Some(Ok(1..)) => Ok(Self(text.to_owned())),
-            Some(_) => Err(wrong(
-                "whose port is no number from 1 to 65535 (in a user name or password, a ':', '/' or '@' is written %3A, %2F, %40)",
-            )),
-        }
+        Ok(Self { text: text.to_owned(), listed: true })
+    }
+
+    /// Whether it is more than one address.
+    pub fn is_list(&self) -> bool {
+        self.listed
     }
 
     /// The whole address, password included, for the one place that connects with it.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The part before `://`.
     pub fn scheme(&self) -> &str {
-        self.0.split("://").next().unwrap_or_default()
+        self.text.split("://").next().unwrap_or_default()
     }
 
-    /// Whether its scheme is one of those that go over TLS.
+    /// Whether its scheme is one of those that go over TLS; of a list, any.
     pub fn is_tls(&self) -> bool {
-        matches!(self.scheme(), "amqps" | "mqtts" | "wss" | "rediss" | "https")
+        let mut schemes = self.text.split(BETWEEN).filter_map(|entry| entry.split_once("://"));
+        schemes.any(|(scheme, _)| matches!(scheme, "amqps" | "mqtts" | "wss" | "rediss" | "https"))
     }
 
     /// What follows host and port: empty, or beginning with `/`, `?` or `#`.
     pub fn path(&self) -> &str {
-        let rest = self.0.split_once("://").map_or("", |(_, rest)| rest);
+        let rest = self.text.split_once("://").map_or("", |(_, rest)| rest);
         rest.find(['/', '?', '#']).map_or("", |start| &rest[start..])
     }
 
@@ -90,7 +112,7 @@ impl Url {
     }
 
     fn user_info(&self) -> Option<&str> {
-        let rest = self.0.split_once("://")?.1;
+        let rest = self.text.split_once("://")?.1;
         let authority = rest.split(['/', '?', '#']).next()?;
         authority.rsplit_once('@').map(|(info, _)| info)
     }
@@ -98,13 +120,43 @@ impl Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact(&self.0))
+        let entries = self.text.split(BETWEEN);
+        match self.listed {
+            true => f.write_str(&entries.map(redact).collect::<Vec<_>>().join(";")),
+            false => f.write_str(&redact(&self.text)),
+        }
     }
 }
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", redact(&self.0))
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+fn begin(schemes: &[&str]) -> String {
+    schemes.iter().map(|scheme| format!("{scheme}://")).collect::<Vec<_>>().join(", ")
+}
+
+/// What is wrong with one address.
+fn flaw(text: &str, schemes: &[&str]) -> Option<&'static str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return Some("which has no scheme") };
+    if !schemes.contains(&scheme) {
+        return Some("whose scheme is not served here");
+    }
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, port) = split_port(authority.rsplit_once('@').map_or(authority, |(_, host)| host));
+    if host.is_empty() {
+        return Some("which names no host");
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Some("which has a space or control character in it");
+    }
+    match port.map(str::parse::<u16>) {
+        None | Some(Ok(1..)) => None,
+        Some(_) => Some(
+            "whose port is no number from 1 to 65535 (in a user name or password, a ':', '/' or '@' is written %3A, %2F, %40)",
+        ),
     }
 }
 
@@ -210,6 +262,29 @@ mod tests {
         }
         for good in ["amqp://h", "amqps://u:p@h:5671/v?heartbeat=10", "amqp://[::1]:5672", "amqp://[::1]"] {
             assert!(Url::parse(good, AMQP).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
+    fn of_a_list_each_address_is_shown_without_its_password() {
+        let list = Url::parse_list("amqp://u:canary@a;amqps://v:canary@b:5671/x;c:5673", AMQP).unwrap();
+        assert_eq!(list.to_string(), "amqp://u:***@a;amqps://v:***@b:5671/x;c:5673");
+        assert!(list.is_list() && list.is_tls());
+        let one = Url::parse_list("amqp://u:canary@h", AMQP).unwrap();
+        assert!(!one.is_list() && !one.is_tls());
+        for (bad, words) in [
+            ("amqp://a;", "number 2, which names no host"),
+            (";amqp://a", "number 1, which has no scheme"),
+            ("a;amqp://a", "number 1, which has no scheme"),
+            ("amqp://u:canary@a;http://u:canary@b", "number 2, whose scheme is not served"),
+            ("amqp://a;b:0", "number 2, whose port"),
+            ("amqp://u:1;canary@h", "number 2, which has no scheme"),
+            ("amqp://u:can;ary@h", "number 1, whose port"),
+            ("amqp://u:1;canary;ary@h", "number 3, which has no scheme"),
+        ] {
+            let problem = Url::parse_list(bad, AMQP).unwrap_err();
+            assert!(problem.contains(words) && problem.contains("%3B") && !problem.contains("ary@"), "{problem}");
+            assert!(!problem.contains("canary"), "{problem}");
         }
     }
 }

@@ -78,9 +78,10 @@ const ALL: [Key; MOST.len() + celery::KEYS.len()] = {
 const MOST: &[Key] = &[
     key(
         "amqp.url",
-        Kind::Url(&["amqp", "amqps"]),
+        Kind::Urls(&["amqp", "amqps", "pyamqp"]),
         r#""amqp://guest:guest@127.0.0.1:5672/%2f""#,
-        "The broker's address, with user, password and virtual host (%2f is the virtual host \"/\").",
+        "The broker's address, with user, password and virtual host (%2f is the virtual host \"/\").\n\
+         Several with ; between them are tried in turn, as Celery's broker_url has it.",
     ),
     key("amqp.queue", Kind::Queue, r#""switchboard.commands""#, "The queue that jobs are taken from."),
     key("amqp.queue_type", QUEUE_TYPES, r#""quorum""#, "Its type where it is declared: \"quorum\" or \"classic\"."),
