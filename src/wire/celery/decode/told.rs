@@ -1,8 +1,8 @@
 //! What protocol 1 says of a task in its body, as the headers that protocol 2 says it in.
 
-use crate::envelope::{Headers, Value};
 use super::fields::Fields;
 use super::members::Members;
+use crate::envelope::{Headers, Value};
 use crate::wire::celery::typed;
 use serde_json::value::RawValue;
 
