@@ -9,7 +9,7 @@ IMAGE ?= switchboard
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
 setup: ## Install what a fresh machine lacks (RabbitMQ, mosquitto)
@@ -22,6 +22,10 @@ build: setup ## Build the release binary, target/release/switchboard
 .PHONY: demo
 demo: build ## Private brokers, a fleet, two workers, a stream of jobs, and what came of them
 	target/release/switchboard demo
+
+.PHONY: demo-celery
+demo-celery: build ## A Celery application that commands devices, on private brokers, step by step
+	scripts/demo-celery target/release/switchboard
 
 .PHONY: test
 test: setup ## Run every test, on brokers of its own

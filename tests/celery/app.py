@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from celery import Celery, chain, chord, group  # noqa: F401 - the scripts take them from here
+from celery import Celery, chord, group  # noqa: F401 - the scripts take them from here
 from kombu import Exchange, Queue  # noqa: F401
 
 QUEUE, PYTHON_QUEUE = os.environ["QUEUE"], os.environ["PYTHON_QUEUE"]

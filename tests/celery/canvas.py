@@ -1,8 +1,6 @@
 """Groups, chains and callbacks, over rpc."""
 
-import uuid
-
-from app import SOON, app, add, chain, chord, count, device, end, ends, fail, group, main, note, noted, request, say, wrap
+from app import SOON, app, chord, count, device, end, ends, fail, group, main, note, noted, request, say, wrap
 
 
 def groups():

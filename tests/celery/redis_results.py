@@ -1,8 +1,9 @@
 """Results in Redis, and what only they make possible: chords, and results that other processes read."""
 
+import json
 import uuid
 
-from app import QUEUE, SOON, add, app, chord, count, device, end, ends, group, main, make, note, noted, request, say, until, wrap
+from app import SOON, add, app, chord, count, device, end, ends, group, main, make, note, noted, request, say, until, wrap
 
 KEY = "celery-task-meta-"
 
@@ -41,10 +42,26 @@ def chords():
         chain_into_ours=(device.s("d4") | group(said_later, said_later) | count.s() | wrap.s()).apply_async(),
         body_is_a_group=chord([request("d1"), request("d2")], group(count.s(), count.s())).apply_async(),
     )
+
+
+def failed_chords():
     failed = chord([request("d1"), request("blocked")], count.s().on_error(note.s("chord-error"))).apply_async()
     say("failed_header", end(failed))
     say("chord_error", noted("chord-error")[0] == failed.id)
     say("failed_chain", end(chord([request("blocked") | wrap.s(), request("d1")], count.s()).apply_async()))
+
+
+def without_ours():
+    """The application has a Redis and the worker none: a part of a chord can be answered over rpc alone."""
+    replies = f"replies-{uuid.uuid4()}"
+    with app.connection_for_write() as connection:
+        channel = connection.default_channel
+        channel.queue_declare(replies, durable=True, auto_delete=False)
+        parts = [request(f"d{n}").set(reply_to=replies) for n in range(2)]
+        chord(parts, count.s()).apply_async()
+        answer = until("an answer", lambda: channel.basic_get(replies, no_ack=True))
+        say("answer", json.loads(answer.body))
+        channel.queue_delete(replies)
 
 
 main(globals())

@@ -1,9 +1,8 @@
 """Tasks that wait, come too late, or take too long."""
 
 import datetime
-import uuid
 
-from app import end, ends, main, request, say, send
+from app import NODE, QUEUE, app, count_in, ends, main, request, say, until
 
 
 def now():
@@ -39,9 +38,11 @@ FOUND = {}
 
 
 def parked():
-    """Long enough that no worker holds it: it waits in the broker."""
-    at = now() + datetime.timedelta(seconds=32)
+    """Longer than the worker holds a task: it waits in the broker."""
+    at = now() + datetime.timedelta(seconds=5)
     result = request("parked", "open", {"job": "parked"}).apply_async(eta=at, headers={"tenant": "t1"}, priority=3)
+    inspect = app.control.inspect([NODE], timeout=10)
+    until("nobody holds it", lambda: (count_in(QUEUE) == 0 and not inspect.scheduled()[NODE]) or None)
     say("parked_before_ms", int(at.timestamp() * 1000))
     ends(parked=result)
 

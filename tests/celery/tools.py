@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 
-from app import NODE, QUEUE, SOON, app, end, main, plain, request, say, send, until
+from app import NODE, QUEUE, app, end, main, request, say, send, until
 
 OUTSTANDING = 500
 

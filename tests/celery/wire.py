@@ -1,6 +1,6 @@
 """Every way in which a task's message can be written."""
 
-from app import PYTHON_QUEUE, QUEUE, app, end, ends, main, make, request, say, send, wrap
+from app import PYTHON_QUEUE, QUEUE, app, ends, main, make, request, say, send, wrap
 
 COMPRESSIONS = ["gzip", "zlib", "bzip2", "bzip", "lzma", "xz", "zstd", "zstandard", "brotli"]
 

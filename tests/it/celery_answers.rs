@@ -62,7 +62,7 @@ async fn bytes_and_pythons_values_pass_both_ways_and_no_answer_harms_its_caller(
     assert_eq!(celery.sent_to("text"), ["on"]);
     assert_eq!(celery.sent_to("floats"), [r#"{"t": NaN, "i": Infinity, "n": -Infinity}"#]);
     assert_eq!(celery.sent_to("big"), [r#"{"n": 1180591620717411303424, "list": [-36893488147419103232]}"#]);
-    let kinds = r#"{"id": "00000000-0000-0000-0000-000000000007", "price": "1.50", "at": "2026-01-02T03:04:05", "keys": {"1": []}}"#;
+    let kinds = r#"{"id": "00000000-0000-0000-0000-000000000007", "price": "1.50", "at": "2026-01-02T03:04:05", "keys": {"1": null, "false": []}}"#;
     assert_eq!(celery.sent_to("kinds"), [kinds]);
     // As Python shows them.
     said.value("bytes_up", json!("b'\\xff\\x00\\xfe{\"'"));
@@ -112,10 +112,8 @@ async fn a_task_that_was_delivered_before_is_outcome_unknown() {
     let mut celery = CeleryScene::start().await;
     let app = celery.app.clone();
     let sent = tokio::spawn(async move { app.run("answers.py", "unknown").await });
-    eventually("the task is in its queue", SOON, async || {
-        celery.scene.caller.depth(&celery.queue).await == Some(1)
-    })
-    .await;
+    eventually("the task is in its queue", SOON, async || celery.scene.caller.depth(&celery.queue).await == Some(1))
+        .await;
     celery.scene.caller.take_and_put_back(&celery.queue, 1).await;
     let _worker = celery.worker().await;
     let said = sent.await.unwrap();

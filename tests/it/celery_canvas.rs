@@ -26,7 +26,7 @@ async fn chains_pass_results_from_device_to_python_and_back() {
     said.value("ours_last", json!({"ok": true, "echo": {"by": "chain"}}));
     said.value("ours_twice", json!({"ok": true, "echo": 2}));
     said.value("long", json!({"wrapped": {"ok": true, "echo": 9}}));
-    said.expect("parents", json!(["SUCCESS"; 5]));
+    said.expect("parents", vec!["SUCCESS"; 5].into());
     said.value("options", json!({"ok": true, "echo": 3}));
     said.value("into_group", json!([{"wrapped": {"ok": true, "echo": 1}}, {"wrapped": {"ok": true, "echo": 1}}]));
     // Who waits for the last step hears of the failure of an earlier one.

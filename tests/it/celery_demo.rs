@@ -42,8 +42,7 @@ async fn the_demonstration_of_celery_answers_every_step_and_leaves_nothing() {
         assert!(line.contains(answer), "{line}");
     }
     eventually("the demonstration leaves no process and no file", GONE_WITHIN, async || {
-        std::fs::read_dir(folder.path()).unwrap().next().is_none()
-            && crate::demo::processes(folder.path()).is_empty()
+        std::fs::read_dir(folder.path()).unwrap().next().is_none() && crate::demo::processes(folder.path()).is_empty()
     })
     .await;
 }

@@ -12,7 +12,8 @@ async fn a_queue_with_priorities_gives_the_urgent_task_first() {
     let mut celery = CeleryScene::start().await.line(lines);
     let app = celery.app.clone();
     let sent = tokio::spawn(async move { app.run("queues.py", "priorities").await });
-    eventually("every task is in the queue", SOON, async || celery.scene.caller.depth(&celery.queue).await == Some(6)).await;
+    eventually("every task is in the queue", SOON, async || celery.scene.caller.depth(&celery.queue).await == Some(6))
+        .await;
     let _worker = celery.worker().await;
     let said = sent.await.unwrap();
     said.value("high", json!({"ok": true, "echo": "high"}));

@@ -12,7 +12,9 @@ async fn a_revoke_reaches_a_task_before_it_comes_while_it_waits_and_with_termina
     said.expect("revoked_ids", json!(true));
     said.expect("terminate_reply", json!([true, true]));
     said.expect("terminate_unknown", json!({"ok": "terminate: tasks unknown"}));
-    for (name, reason) in [("before", "revoked"), ("waits", "revoked"), ("several_2", "revoked"), ("terminated", "terminated")] {
+    for (name, reason) in
+        [("before", "revoked"), ("waits", "revoked"), ("several_2", "revoked"), ("terminated", "terminated")]
+    {
         assert_eq!(*said.raised(name, "celery.exceptions.TaskRevokedError"), json!([reason]), "{name}");
     }
     // Its device would have been waited for half a minute.

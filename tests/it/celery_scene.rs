@@ -64,6 +64,11 @@ impl CeleryScene {
         self
     }
 
+    /// A key of another section of the configuration: `WORKER__HOLD`.
+    pub(crate) fn set(self, key: &str, value: &str) -> Self {
+        Self { scene: self.scene.set(key, value), ..self }
+    }
+
     /// Results go to this Redis too, and the application reads them there.
     pub(crate) fn with_redis(self, url: &str) -> Self {
         let app = self.app.with("BACKEND", url);

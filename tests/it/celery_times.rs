@@ -46,7 +46,7 @@ async fn countdown_and_eta_are_kept_in_every_spelling() {
 
 #[tokio::test]
 async fn a_far_eta_waits_in_the_broker_and_its_caller_gets_the_answer() {
-    let mut celery = CeleryScene::start().await;
+    let mut celery = CeleryScene::start().await.set("WORKER__HOLD", "1s");
     let _worker = celery.worker().await;
     let said = celery.app.run("times.py", "parked").await;
     said.value("parked", json!({"ok": true, "echo": {"job": "parked"}}));

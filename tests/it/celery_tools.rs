@@ -100,10 +100,7 @@ async fn celerys_own_commands_show_the_worker_as_a_node_like_any_other() {
         (vec!["control", "rate_limit", "switchboard.request", "10/m"], "new rate limit set successfully"),
         (vec!["status"], "OK"),
     ] {
-        let mut all = arguments.clone();
-        // What a command is about comes after its options.
-        let at = 1 + usize::from(arguments.len() == 2);
-        all.splice(at.min(all.len())..at.min(all.len()), to_node);
+        let all = [&arguments[..1], &to_node, &arguments[1..]].concat();
         let said = app.celery(&all).await;
         assert!(said.contains(expected) && said.contains(&node), "celery {arguments:?}: {said}");
     }

@@ -29,7 +29,9 @@ async fn pickle_yaml_and_unknown_tasks_are_refused_and_their_callers_told() {
         let args = said.raised(name, "kombu.exceptions.ContentDisallowed");
         assert!(args[0].as_str().unwrap().contains("application/json"), "{args}");
     }
-    for (name, task) in [("unknown_task", "no.such.task"), ("map", "celery.map"), ("chord_unlock", "celery.chord_unlock")] {
+    for (name, task) in
+        [("unknown_task", "no.such.task"), ("map", "celery.map"), ("chord_unlock", "celery.chord_unlock")]
+    {
         assert_eq!(said.raised(name, "celery.exceptions.NotRegistered")[0], task);
     }
     said.value("after", json!({"ok": true, "echo": null}));

@@ -10,7 +10,7 @@ const ROWS: [(&str, usize); 7] = [("A", 8), ("B", 6), ("C", 9), ("D", 7), ("K", 
 const WITHOUT: &[&str] = &["D6", "G5"];
 
 /// Every function that is marked as a test, in the whole project.
-fn tests() -> BTreeSet<String> {
+pub(crate) fn tests() -> BTreeSet<String> {
     let mut tests = BTreeSet::new();
     for file in source::files().into_iter().chain(source::test_files()) {
         let mut marked = false;

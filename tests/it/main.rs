@@ -14,6 +14,7 @@ mod celery_monitors;
 mod celery_node;
 mod celery_page;
 mod celery_queues;
+mod celery_redis;
 mod celery_revoke;
 mod celery_scene;
 mod celery_storm;

@@ -58,9 +58,22 @@ fn scripts_are_sound_and_setup_says_that_nothing_is_missing() {
 fn make_alone_prints_what_there_is() {
     let (done, said) = in_project("make", &["--no-print-directory"]);
     assert!(done, "{said}");
-    for target in
-        ["demo", "test", "faults", "soak", "lint", "check", "bench", "image", "up", "down", "doc", "setup", "build"]
-    {
+    for target in [
+        "demo",
+        "demo-celery",
+        "test",
+        "faults",
+        "soak",
+        "lint",
+        "check",
+        "bench",
+        "image",
+        "up",
+        "down",
+        "doc",
+        "setup",
+        "build",
+    ] {
         assert!(said.contains(&format!("make {target} ")), "no {target} in:\n{said}");
     }
 }

@@ -111,7 +111,8 @@ impl App {
     /// # Panics
     /// It fails, or takes longer than three minutes.
     pub(crate) async fn celery(&self, arguments: &[&str]) -> String {
-        let all: Vec<&str> = ["-m", "celery", "--app", "app", "--no-color"].into_iter().chain(arguments.iter().copied()).collect();
+        let all: Vec<&str> =
+            ["-m", "celery", "--app", "app", "--no-color"].into_iter().chain(arguments.iter().copied()).collect();
         let output = self.output(&all).await;
         let said = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
         assert!(output.status.success(), "celery {arguments:?}: {said}");
@@ -132,7 +133,8 @@ impl App {
         tokio::task::spawn_blocking(python).await.unwrap();
         let mut leash = Leash::new("celery").unwrap();
         let log = std::fs::File::create(leash.folder().join("log")).unwrap();
-        let all: Vec<&str> = ["-m", "celery", "--app", "app", "--no-color"].into_iter().chain(arguments.iter().copied()).collect();
+        let all: Vec<&str> =
+            ["-m", "celery", "--app", "app", "--no-color"].into_iter().chain(arguments.iter().copied()).collect();
         let mut command = self.command(&all, leash.folder());
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         leash.hold(&[child.id()]).unwrap();
