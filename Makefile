@@ -12,7 +12,7 @@ help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: ## Install what a fresh machine lacks (RabbitMQ, mosquitto)
+setup: ## Install what a fresh machine lacks (RabbitMQ, mosquitto, Redis)
 	@scripts/setup
 
 .PHONY: build

@@ -187,10 +187,7 @@ async fn dial_after(
 }
 
 async fn open(address: &Address, shown: &str) -> Result<Connection, Failure> {
-    let passing = |error: io::Error| match error.kind() {
-        io::ErrorKind::InvalidInput => Failure::Final(Error::Tls(error.to_string())),
-        _ => Failure::Passing(error.to_string()),
-    };
+    let passing = |error: io::Error| Failure::Passing(error.to_string());
     let tcp = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(passing)?;
     tcp.set_nodelay(true).map_err(passing)?;
     // No time limit of the client's own, which would be half a second: the operations have theirs.
@@ -202,7 +199,11 @@ async fn open(address: &Address, shown: &str) -> Result<Connection, Failure> {
             connection
         }),
         Some(files) => {
-            let stream = tls::encrypt(tcp, &address.host, files).await.map_err(passing)?;
+            let stream = tls::encrypt(tcp, &address.host, files).await.map_err(|error| match error.kind() {
+                // A file, which does not get better by waiting; a handshake may.
+                io::ErrorKind::InvalidInput => Failure::Final(Error::Tls(error.to_string())),
+                _ => passing(error),
+            })?;
             MultiplexedConnection::new_with_config(login, stream, config).await.map(|(connection, driver)| {
                 tokio::spawn(driver);
                 connection

@@ -10,7 +10,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
-use switchboard::demo::brokers::{Error, Mosquitto, RabbitMq, mosquitto, rabbitmq};
+use switchboard::demo::brokers::{Error, Mosquitto, RabbitMq, Redis, mosquitto, rabbitmq, redis};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -112,13 +112,31 @@ async fn rabbitmq_keeps_what_it_confirmed_over_kill_9_and_hangs_while_it_is_froz
     assert!(!folder.exists());
 }
 
+#[test]
+fn redis_starts_dies_and_starts_again_on_its_port() {
+    let mut server = Redis::start(redis::Options::default()).unwrap();
+    let (port, folder) = (server.port(), server.folder().to_owned());
+    assert!(answers(port));
+    server.kill();
+    assert!(!answers(port));
+    server.start_again().unwrap();
+    assert!(answers(port));
+    drop(server);
+    assert!(!answers(port) && !folder.exists());
+    let options = redis::Options { lines: vec!["frobnicate yes".into()], ..Default::default() };
+    let error = Redis::start(options).unwrap_err();
+    assert!(matches!(error, Error::Ended { .. }) && error.to_string().contains("frobnicate"), "{error}");
+}
+
 /// Not a test: the process that [`a_killed_process_takes_its_brokers_along`] kills.
 #[test]
 #[ignore = "it waits to be killed"]
 fn process_with_a_broker() {
     let mqtt = Mosquitto::start(mosquitto::Options::default()).unwrap();
     let amqp = RabbitMq::start(rabbitmq::Options::default()).unwrap();
+    let results = Redis::start(redis::Options::default()).unwrap();
     println!("broker {} {}", mqtt.port(), mqtt.folder().display());
+    println!("broker {} {}", results.port(), results.folder().display());
     println!("broker {} {}", amqp.port(), amqp.folder().display());
     println!("broker {} {}", amqp.epmd_port(), amqp.folder().display());
     let _ = std::io::stdin().lock().read_line(&mut String::new());
@@ -137,8 +155,8 @@ async fn a_killed_process_takes_its_brokers_along() {
         let (port, folder) = line.strip_prefix("broker ")?.split_once(' ')?;
         Some((port.parse::<u16>().ok()?, PathBuf::from(folder)))
     });
-    let brokers: Vec<(u16, PathBuf)> = brokers.take(3).collect();
-    assert!(brokers.len() == 3 && brokers.iter().all(|(port, folder)| answers(*port) && folder.is_dir()));
+    let brokers: Vec<(u16, PathBuf)> = brokers.take(4).collect();
+    assert!(brokers.len() == 4 && brokers.iter().all(|(port, folder)| answers(*port) && folder.is_dir()));
     process.kill().unwrap();
     process.wait().unwrap();
     for (port, folder) in brokers {

@@ -215,3 +215,26 @@ async fn check_tells_a_broker_that_holds_packets_back() {
         assert_eq!(out(&output).contains("lacks TCP_NODELAY"), delayed, "{}", out(&output));
     }
 }
+
+#[tokio::test]
+async fn check_names_the_broker_of_a_list_that_took_it_and_those_that_did_not() {
+    let port = rabbitmq::shared().await.port();
+    let mqtt = mosquitto::start();
+    let list = format!("amqp://guest:guest@127.0.0.1:1/;127.0.0.1:{port}");
+    let (mqtt_url, queue) = (mqtt.url(), unique("list"));
+    let check = |url: String| {
+        let (mqtt_url, queue) = (mqtt_url.clone(), queue.clone());
+        async move { run(&["check", "--amqp-url", &url, "--mqtt-url", &mqtt_url, "--queue", &queue], DONE_WITHIN).await }
+    };
+    let some = check(list).await;
+    ended(&some, 0);
+    for words in
+        ["warning  AMQP: no AMQP connection to 127.0.0.1:1: ", &format!("AMQP: connected to 127.0.0.1:{port}, one of")]
+    {
+        assert!(out(&some).contains(words), "{words} is not in\n{}", out(&some));
+    }
+    let none = check("amqp://guest:canary@127.0.0.1:1/;127.0.0.1:2".to_owned()).await;
+    ended(&none, 1);
+    let said = format!("{}{}", out(&none), err(&none));
+    assert!(said.contains("127.0.0.1:1: ") && said.contains("127.0.0.1:2: ") && !said.contains("canary"), "{said}");
+}

@@ -1,6 +1,7 @@
 //! Brokers that are not there, silent, or refuse.
 
 use super::*;
+use crate::harness::proxy::Proxy;
 use std::time::Instant;
 use switchboard::amqp::{Error, LinkState};
 use tokio::io::AsyncReadExt;
@@ -77,6 +78,68 @@ async fn when_the_last_handle_is_gone_so_is_the_connection() {
     found("the broker does not list it", PATIENCE, async || {
         let listed = ctl(&["-q", "list_connections", "client_properties"]).await;
         (!listed.contains(&name)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_address_is_read_as_kombu_reads_it() {
+    let port = rabbitmq::shared().await.port();
+    for url in [
+        format!("pyamqp://guest:guest@127.0.0.1:{port}"),
+        format!("amqp://127.0.0.1:{port}/"),
+        format!("amqp://guest:guest@127.0.0.1:{port}//"),
+    ] {
+        let connection = Connection::start(options(&url, "kombu"), "consume");
+        connection.up(PATIENCE).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn of_several_brokers_the_first_that_takes_us_is_used_and_the_others_are_named() {
+    let port = rabbitmq::shared().await.port();
+    for url in [
+        format!("amqp://guest:guest@127.0.0.1:1/;amqp://guest:guest@127.0.0.1:{port}/"),
+        format!("amqp://guest:guest@127.0.0.1:1/;127.0.0.1:{port}"),
+        format!("amqp://guest:canary@127.0.0.1:{port}/;amqp://guest:guest@127.0.0.1/;127.0.0.1:1"),
+    ] {
+        let connection = Connection::start(options(&url, "several"), "consume");
+        connection.up(PATIENCE).await.unwrap();
+        let route = connection.route().unwrap();
+        assert_eq!(route.node, format!("127.0.0.1:{port}"), "{url}");
+        let [failure] = route.failures.as_slice() else { panic!("{url}: {route:?}") };
+        let words = if url.contains("canary") { "ACCESS_REFUSED" } else { "127.0.0.1:1: " };
+        assert!(failure.contains(words) && !failure.contains("canary"), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn where_no_broker_of_several_is_reached_each_is_named_without_its_password() {
+    let port = rabbitmq::shared().await.port();
+    let url = format!("amqp://u:canary@127.0.0.1:1/;amqp://guest:canary@127.0.0.1:{port}/;no-such-host.invalid:7");
+    let connection = Connection::start(options(&url, "none"), "consume");
+    let mut state = connection.state();
+    let down = timeout(PATIENCE, state.wait_for(|state| matches!(state, LinkState::Down { .. }))).await;
+    let told = format!("{:?}", down.unwrap().unwrap().clone());
+    for words in ["127.0.0.1:1: ", "ACCESS_REFUSED", "no-such-host.invalid:7: "] {
+        assert!(told.contains(words), "{words} is not in {told}");
+    }
+    assert!(!told.contains("canary"), "{told}");
+    assert_eq!(connection.route(), None);
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_is_left_for_the_next_of_the_list() {
+    let other = rabbitmq::shared().await.port();
+    let proxy = Proxy::to(other).await;
+    let url = format!("amqp://guest:guest@127.0.0.1:{}/;127.0.0.1:{other}", proxy.addr().port());
+    let connection = Connection::start(options(&url, "failover"), "consume");
+    connection.up(PATIENCE).await.unwrap();
+    assert_eq!(connection.route().unwrap().node, format!("127.0.0.1:{}", proxy.addr().port()));
+    proxy.refuse(true).await;
+    proxy.cut();
+    found("it goes to the other", PATIENCE, async || {
+        connection.route().is_some_and(|route| route.node == format!("127.0.0.1:{other}")).then_some(())
     })
     .await;
 }

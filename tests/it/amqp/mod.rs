@@ -15,6 +15,7 @@ mod browsing;
 mod connecting;
 mod consuming;
 mod hostile;
+mod ladder;
 mod loss;
 mod node;
 mod publishing;
