@@ -79,7 +79,10 @@ impl Intakes {
             Topology { queues: vec![quarantine(config, queue)], declare: config.amqp.declare, ..Topology::default() };
         let apart = worker::quarantine_queue(queue);
         let jobs = self.consume(topology, queue.to_owned(), prefetch);
-        tokio::spawn(tell(self.health.clone(), part, jobs.0.state()));
+        // Whoever declares queues by hand, and none for Celery, has a worker all the same: the log names what is missing.
+        if config.amqp.declare || dialect == Dialect::Native {
+            tokio::spawn(tell(self.health.clone(), part, jobs.0.state()));
+        }
         vec![
             Intake::new(Kind::Jobs, dialect, queue, jobs),
             // One at a time: whoever kills the worker is known then.

@@ -214,6 +214,7 @@ async fn parts_that_python_counted_count_for_us_and_so_does_its_extra_count() {
 async fn a_part_that_comes_again_waits_for_a_python_workers_claim_and_takes_it_over_where_that_died() {
     let (_redis, backend, client) = start().await;
     for dies in [false, true] {
+        client.run::<()>(&["FLUSHALL"]).await;
         backend.begin_chord("g", 2, None).await.unwrap();
         python_counts(&client, 0).await;
         python_counts(&client, 1).await;
