@@ -59,7 +59,7 @@ fn ids(lines: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn what_a_worker_gave_up_is_listed_shown_put_back_and_thrown_away() {
-    let scene = Scene::start(Dialect::Default).await;
+    let scene = Scene::start(Dialect::Default).await.set("CELERY__ENABLED", "false");
     let worker = scene.worker().await;
     let empty = scene.letters(&["list"]).await;
     ended(&empty, 0);

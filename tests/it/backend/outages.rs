@@ -8,7 +8,12 @@ use std::time::Instant;
 async fn a_result_is_stored_by_a_redis_that_was_killed_and_started_again_meanwhile() {
     let (mut redis, backend, _) = start().await;
     backend.ping().await.unwrap();
-    redis.with(|server| Ok(server.kill())).await;
+    redis
+        .with(|server| {
+            server.kill();
+            Ok(())
+        })
+        .await;
     let body = envelope("SUCCESS", "task");
     let stores = (0..50).map(|number| {
         let (backend, body) = (backend.clone(), body.clone());

@@ -58,6 +58,8 @@ impl Worker {
         let mut command = Command::new(PROGRAM);
         command.args(["worker", "--amqp-url", &options.amqp_url, "--mqtt-url", &options.mqtt_url]);
         command.args(["--queue", &options.queue, "--http", &format!("127.0.0.1:{http}")]).args(&options.arguments);
+        // Its own, unless the test names one: workers of other tests take tasks from the default one.
+        command.env("SWITCHBOARD__CELERY__QUEUE", format!("{}.celery", options.queue));
         command.envs(options.environment.iter().cloned()).current_dir(leash.folder());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap();
