@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import os
 import uuid
 
 from app import SOON, app, count_in, end, ends, main, request, say, send, until
@@ -21,6 +22,30 @@ def by_name():
     )
     say("state", [done.state, done.ready(), done.date_done is not None])
     say("bulk", end(send("switchboard.bulk", ["d1", "d2", {"device": "d3", "payload": 3}, "blocked"], "open", {"x": 1})))
+
+
+def twice():
+    """One id, two messages: the id is what makes a command the same."""
+    id = str(uuid.uuid4())
+    for name in ("first", "second"):
+        say(name, end(request("once", "open", name).apply_async(task_id=id)))
+
+
+def killed():
+    """At their devices when their worker is killed."""
+    ends(once=request("d1", "once", timeout=60).delay(),
+         again=request("d2", "again", timeout=60, guarantee="at_least_once").delay())
+
+
+def on_the_native_queue():
+    """A task among native jobs, on a queue that a client could not declare."""
+    id = str(uuid.uuid4())
+    message = app.amqp.as_task_v2(id, "switchboard.request", args=("d1", "open", "among native jobs"))
+    with app.producer_or_acquire() as producer:
+        app.backend.on_task_call(producer, id)
+        producer.publish(message.body, exchange="", routing_key=os.environ["NATIVE_QUEUE"], headers=message.headers,
+                         serializer="json", **{**message.properties, "reply_to": app.thread_oid})
+    ends(answer=app.AsyncResult(id))
 
 
 def values():

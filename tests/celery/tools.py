@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 
-from app import NODE, QUEUE, app, end, main, request, say, send, until
+from app import NODE, QUEUE, SOON, app, count_in, end, ends, main, request, say, send, until
 
 OUTSTANDING = 500
 
@@ -48,8 +48,20 @@ def idle():
     say("on_the_other_queue", end(send("switchboard.request", "d1", "open", _options={"queue": other})))
     say("queues", [queue["name"] for queue in ask("active_queues")])
     say("cancel_consumer", ask("cancel_consumer", queue=other))
+    send("switchboard.request", "left", "open", _options={"queue": other, "ignore_result": True})
+    request("d1").delay().get(timeout=SOON)
+    say("left_in_the_queue", until("the task stays where it is", lambda: count_in(other)))
     waits.revoke()
     say("shutdown", ask("shutdown") if os.environ.get("SHUTDOWN") else None)
+
+
+def limits():
+    """What control sets for a task's name counts for every task of that name."""
+    say("rate", ask("rate_limit", task_name="switchboard.request", rate_limit="5/s"))
+    ends(**{f"spaced_{n}": result for n, result in enumerate([request(f"spaced-{n}").delay() for n in range(6)])})
+    ask("rate_limit", task_name="switchboard.request", rate_limit=0)
+    say("limit", ask("time_limit", task_name="switchboard.request", soft=0.5, hard=20))
+    ends(limited=request("silent", timeout=30).delay(), own_limit=request("silent", timeout=30).apply_async(time_limit=0.2))
 
 
 def loaded():

@@ -4,7 +4,7 @@ use crate::celery_scene::CeleryScene;
 use crate::harness::celery::Said;
 use crate::harness::device::Behaviour;
 use crate::harness::eventually::eventually;
-use crate::worker_scene::SOON;
+use crate::worker_scene::{self, SOON, job};
 use serde_json::json;
 
 /// A task of the application's own, and the command that it stands for.
@@ -129,4 +129,43 @@ async fn a_task_that_wants_no_result_gets_none_not_even_a_failure() {
     // Those of the two that want one.
     said.expect("replies", json!(2));
     assert_eq!((celery.sent_to("d1").len(), celery.sent_to("blocked").len()), (3, 2));
+}
+
+#[tokio::test]
+async fn a_task_that_is_sent_twice_is_executed_once_and_both_callers_are_answered() {
+    let mut celery = CeleryScene::start().await;
+    let _worker = celery.worker().await;
+    let said = celery.app.run("answers.py", "twice").await;
+    for name in ["first", "second"] {
+        said.value(name, json!({"ok": true, "echo": "first"}));
+    }
+    assert_eq!(celery.sent_to("once"), [r#""first""#]);
+}
+
+#[tokio::test]
+async fn a_task_of_a_killed_worker_runs_again_only_where_it_may() {
+    let mut celery = CeleryScene::start().await;
+    celery.scene.fleet.behave(Behaviour::Silent);
+    let mut first = celery.worker().await;
+    let app = celery.app.clone();
+    let sent = tokio::spawn(async move { app.run("answers.py", "killed").await });
+    celery.scene.fleet.wait_for(2, SOON).await;
+    first.kill();
+    celery.scene.fleet.behave(Behaviour::Echo);
+    let _second = celery.worker().await;
+    let said = sent.await.unwrap();
+    assert_failure(&said, "once", "celery.exceptions.OutcomeUnknown", "unknown");
+    said.value("again", json!({"ok": true, "echo": null}));
+    assert_eq!((celery.sent_to("d1").len(), celery.sent_to("d2").len()), (1, 2));
+}
+
+#[tokio::test]
+async fn native_jobs_and_celery_tasks_are_read_on_either_queue() {
+    let mut celery = CeleryScene::start().await;
+    celery.app = celery.app.with("NATIVE_QUEUE", &*celery.scene.options.queue);
+    let _worker = celery.worker().await;
+    let said = celery.app.run("answers.py", "on_the_native_queue").await;
+    said.value("answer", json!({"ok": true, "echo": "among native jobs"}));
+    celery.scene.caller.send(&celery.queue, &job("native", "d1")).await;
+    assert_eq!(worker_scene::said(&celery.scene.result("native").await), ("succeeded", "yes"));
 }

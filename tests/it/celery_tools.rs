@@ -60,9 +60,27 @@ async fn every_command_of_control_is_carried_out_or_refused_by_name() {
     said.value("on_the_other_queue", json!({"ok": true, "echo": null}));
     said.expect("queues", json!([celery.queue, other]));
     said.expect("cancel_consumer", json!({"ok": format!("no longer consuming from {other}")}));
+    said.expect("left_in_the_queue", json!(1));
+    assert_eq!(celery.sent_to("left").len(), 0);
     // Celery's own workers do not answer it either: they end.
     said.expect("shutdown", Value::Null);
     assert_eq!(worker.wait(SOON).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_rate_and_a_time_limit_of_control_hold_for_every_task_of_the_name() {
+    let mut celery = CeleryScene::start().await;
+    let _worker = celery.worker().await;
+    let said = celery.app.run("tools.py", "limits").await;
+    said.expect("rate", json!({"ok": "new rate limit set successfully"}));
+    let mut starts: Vec<u64> = celery.scene.fleet.executed().into_iter().take(6).map(|executed| executed.at).collect();
+    starts.sort_unstable();
+    // Six of them, a fifth of a second apart, less what a machine's clock and network may blur.
+    assert!(starts[5] - starts[0] > 800, "{starts:?}");
+    said.expect("limit", json!({"ok": "time limits set successfully"}));
+    said.raised("limited", "billiard.exceptions.SoftTimeLimitExceeded");
+    // A task's own limit goes before; the soft one of its name still holds, and is later.
+    said.raised("own_limit", "billiard.exceptions.TimeLimitExceeded");
 }
 
 #[tokio::test]
