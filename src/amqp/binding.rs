@@ -48,6 +48,11 @@ impl BindingSpec {
         };
         match self.on_channel("exchange.declare", link, deadline, declared).await {
             Err(Error::Queue { queue, reason }) => match difference(&reason) {
+                // Bound by a pattern to an exchange that knows none, the queue would get nothing, and nobody would say so.
+                Some(Difference { wanted, found, .. }) if self.routes == Routes::Topic => {
+                    let reason = format!("the exchange {:?} is {found}, and has to be {wanted}", self.exchange);
+                    Err(Error::Queue { queue, reason })
+                }
                 Some(Difference { argument, wanted, found }) => {
                     let exchange = &*self.exchange;
                     warn!(exchange, argument, wanted, found, "the exchange exists and differs; it is used as it is");

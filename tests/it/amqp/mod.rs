@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+mod binding;
 mod browsing;
 mod connecting;
 mod consuming;

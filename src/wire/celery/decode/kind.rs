@@ -7,16 +7,10 @@ use std::fmt;
 
 /// Whether this is a task of Celery's rather than a native job.
 ///
-/// It is by the header `task`, whatever that holds; by a content type or a compression that only Celery's producers name;
-/// or, in protocol 1, by a body that has a member `task` and none of those that make a native job. A job whose body has no
+/// It is by the header `task`, whatever that holds; by a compression that only Celery's producers name; or, in protocol 1, by a body that has a member `task` and none of those that make a native job. A job whose body has no
 /// text `"task"` in it costs the search for that.
 pub fn is_task(envelope: &Envelope) -> bool {
     if envelope.headers.get("task").is_some() {
-        return true;
-    }
-    let only_celerys =
-        ["application/x-python-serialize", "application/x-msgpack", "application/x-yaml", "application/data"];
-    if envelope.content_type.as_deref().is_some_and(|given| only_celerys.contains(&given)) {
         return true;
     }
     match envelope.headers.get("compression") {
@@ -114,8 +108,7 @@ mod tests {
     #[test]
     fn what_only_celerys_producers_name_is_a_task() {
         let mut envelope = Envelope { content_type: Some("application/x-yaml".to_owned()), ..Envelope::default() };
-        assert!(is_task(&envelope));
-        envelope.content_type = None;
+        assert!(!is_task(&envelope), "a native job may have a wrong content type, and is told so as one");
         envelope.headers.set("compression", "application/x-gzip".into());
         assert!(is_task(&envelope));
         envelope.headers.set("compression", "deflate".into());
