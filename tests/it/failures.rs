@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 const PAGE: &str = "docs/failures.md";
 /// The rows, by their letters and how many there are of each.
-const ROWS: [(&str, usize); 7] = [("A", 8), ("B", 6), ("C", 9), ("D", 7), ("K", 12), ("P", 7), ("G", 5)];
+const ROWS: [(&str, usize); 8] = [("A", 8), ("B", 6), ("C", 9), ("D", 7), ("K", 12), ("P", 7), ("G", 5), ("R", 6)];
 /// Rows that no test shows. An entry that is not needed any more fails, so the list only shrinks.
-const WITHOUT: &[&str] = &["D6", "G5"];
+const WITHOUT: &[&str] = &["D6"];
 
 /// Every function that is marked as a test, in the whole project.
 pub(crate) fn tests() -> BTreeSet<String> {

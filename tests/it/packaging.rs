@@ -1,7 +1,8 @@
 //! Scripts, Makefile and container files: they parse, they do what they say, and the accounts in them can do no more than they should.
 
+use crate::harness::eventually::eventually;
 use crate::harness::rabbitmq::OwnNode;
-use crate::harness::worker::run;
+use crate::harness::worker::{self, Worker, run};
 use crate::harness::{mosquitto, source, unique};
 use async_rs::Runtime;
 use lapin::options::{
@@ -259,6 +260,19 @@ async fn the_accounts_of_rabbitmq_can_do_their_work_and_nothing_else() {
         };
         assert!(may(&worker, used).await, "{queue}");
     }
+
+    // The program itself, with all that it does unless told otherwise.
+    let mqtt = mosquitto::start();
+    let options = worker::Options {
+        amqp_url: format!("amqp://switchboard-worker:replace-me@127.0.0.1:{}/%2f", node.node().port()),
+        mqtt_url: mqtt.url(),
+        queue: "switchboard.commands".to_owned(),
+        environment: vec![("SWITCHBOARD__CELERY__QUEUE".to_owned(), "switchboard.celery".to_owned())],
+        ..worker::Options::default()
+    };
+    let program = Worker::start_ready(&options, SOON).await;
+    eventually("it is a Celery node", SOON, async || program.log().contains("heard as a Celery node")).await;
+    assert!(!program.log().contains("ACCESS_REFUSED"), "{}", program.log());
 
     let operator = log_in(&node, "switchboard-operator").await;
     let get = async |channel: Channel| {
