@@ -106,7 +106,9 @@ impl Asked {
     /// Whether somebody called it off before it came here, or while it waited.
     pub(crate) fn is_revoked(&self, shared: &Shared) -> bool {
         let (Some(task), Some(options)) = (&self.task, options(shared)) else { return false };
-        options.book.is_revoked(task)
+        // What was terminated stays so, whatever the memory of revokes has room for.
+        let is_terminated = self.entry.as_ref().is_some_and(|entry| entry.terminated().is_cancelled());
+        is_terminated || options.book.is_revoked(task)
     }
 
     /// Whether anybody can hear a result.
@@ -186,6 +188,14 @@ impl Asked {
         };
         let result = self.result(&end, &after.children, now);
         (Ended { end, after }, result)
+    }
+
+    /// Its end, for whoever watches the node.
+    pub(super) fn end_in_book(self, options: &Options, end: &End, runtime: Duration) {
+        match self.entry {
+            Some(entry) => entry.end(end, runtime),
+            None => options.book.refused(&self.head, end),
+        }
     }
 
     /// What follows on an end that was said before, perhaps by somebody who did not live to see to it.

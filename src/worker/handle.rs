@@ -268,8 +268,8 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
         let protocol = if asked.is_some() { Protocol::Celery } else { Protocol::Native };
         metrics().job_finished(protocol, mode, status, received.elapsed().as_secs_f64());
     }
-    if let (Some(entry), Some(ended)) = (asked.and_then(|asked| asked.entry), &done.ended) {
-        entry.end(&ended.end, received.elapsed());
+    if let (Some(asked), Some(ended), Some(options)) = (asked, &done.ended, celery::options(shared)) {
+        asked.end_in_book(options, &ended.end, received.elapsed());
     }
 }
 
