@@ -50,11 +50,9 @@ impl CeleryScene {
             ("NODE", node.clone()),
             ("NOTES", folder.path().join("notes").display().to_string()),
         ]);
-        let lines = vec![
-            format!("queue = {queue:?}"),
-            format!("node_name = {node:?}"),
-            format!("default_queue = {python_queue:?}"),
-        ];
+        // By the environment, in which the harness gives every worker a queue of its own.
+        let scene = scene.set("CELERY__QUEUE", &queue);
+        let lines = vec![format!("node_name = {node:?}"), format!("default_queue = {python_queue:?}")];
         Self { scene, app, queue, python_queue, node, lines, folder }
     }
 
