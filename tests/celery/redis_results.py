@@ -23,7 +23,8 @@ def results():
     over_rpc = make(result_backend="rpc://")
     say("rpc_too", end(over_rpc.send_task("switchboard.request", ("d1", "open", "rpc"))))
     revoked = str(uuid.uuid4())
-    waits = request("never").apply_async(countdown=30, task_id=revoked)
+    # So far away that it waits in the broker: the node that hears of it says so.
+    waits = request("never").apply_async(countdown=600, task_id=revoked)
     app.control.revoke(revoked)
     say("revoked", end(waits))
 
