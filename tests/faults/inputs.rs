@@ -111,6 +111,6 @@ async fn ten_thousand_wrong_messages_are_each_answered_and_a_thousand_jobs_among
         assert!(Footprint::of(worker).kilobytes < 400 * 1024, "{}", Footprint::of(worker));
     }
     let verdict = scene.finish().await;
-    assert_eq!(verdict.dead.len(), 0);
+    verdict.nothing_is_dead();
     NODE.hand_on(node);
 }

@@ -38,7 +38,7 @@ async fn a_mosquitto_that_is_killed_every_five_seconds_makes_no_command_run_twic
     scene.rest().await;
     assert!(scene.metric("switchboard_mqtt_reconnects_total", &[]).await >= 6.0);
     let verdict = scene.finish().await;
-    assert_eq!(verdict.dead.len(), 0);
+    verdict.nothing_is_dead();
     NODE.hand_on(node);
 }
 
@@ -94,7 +94,7 @@ async fn a_mosquitto_that_freezes_is_left_after_the_keep_alive_and_makes_no_comm
     scene.fleet.wait_subscribed().await;
     scene.all_ready().await;
     let verdict = scene.finish().await;
-    assert_eq!(verdict.dead.len(), 0);
+    verdict.nothing_is_dead();
     NODE.hand_on(node);
 }
 

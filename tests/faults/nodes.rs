@@ -39,7 +39,7 @@ async fn a_node_that_is_killed_or_stopped_under_load_comes_back_with_everything_
         scene.poured(pouring).await;
         scene.all_ready().await;
         let verdict = scene.finish().await;
-        assert_eq!(verdict.dead.len(), 0);
+        verdict.nothing_is_dead();
         NODE.hand_on(node);
     }
 }
@@ -68,7 +68,7 @@ async fn a_node_that_freezes_for_less_than_a_heartbeat_costs_nothing_and_for_lon
         assert_eq!(reconnects > 0.0, costs, "{reconnects} connections lost in {seconds} s");
     }
     let verdict = scene.finish().await;
-    assert_eq!(verdict.dead.len(), 0);
+    verdict.nothing_is_dead();
     NODE.hand_on(node);
 }
 
@@ -112,7 +112,7 @@ async fn an_alarm_holds_jobs_up_and_repeats_none() {
         assert_eq!(scene.metric("switchboard_amqp_reconnects_total", &[]).await, reconnects);
         assert_eq!(scene.metric("switchboard_redeliveries_total", &[]).await, 0.0);
         let verdict = scene.finish().await;
-        assert_eq!(verdict.dead.len(), 0);
+        verdict.nothing_is_dead();
         assert!(verdict.sent.iter().all(|sent| sent.confirmed), "a publish was lost over an alarm");
     }
     NODE.hand_on(node);
@@ -146,6 +146,6 @@ async fn a_job_that_outlasts_the_brokers_patience_loses_nothing_and_repeats_noth
     assert!(scene.metric("switchboard_redeliveries_total", &[]).await > 0.0, "no channel was closed");
     node.with(|node| node.ctl(&["eval", &format!("{PATIENCE}1800000).")])).await;
     let verdict = scene.finish().await;
-    assert_eq!(verdict.dead.len(), 0);
+    verdict.nothing_is_dead();
     NODE.hand_on(node);
 }

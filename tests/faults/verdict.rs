@@ -61,6 +61,14 @@ impl Verdict {
         counts
     }
 
+    /// That nothing is among the dead letters; else what is, and why.
+    #[track_caller]
+    pub(crate) fn nothing_is_dead(&self) {
+        let dead = self.dead.iter().map(|letter| (letter.reason.as_deref(), String::from_utf8_lossy(&letter.body)));
+        let dead: Vec<_> = dead.collect();
+        assert!(dead.is_empty(), "{dead:?}");
+    }
+
     /// How often a job was executed.
     pub(crate) fn times(&self, id: &str) -> usize {
         self.executed.iter().filter(|executed| executed.job.as_deref() == Some(id)).count()
