@@ -4,6 +4,7 @@ use super::Shared;
 use super::recent::Glimpse;
 use crate::amqp::{Stream, StreamRecord, StreamState};
 use crate::deadline::Now;
+use crate::wire::celery;
 use crate::wire::native::{Control, Known, Word};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -107,7 +108,13 @@ async fn word(shared: &Shared, id: &str, was_running: bool) -> Word {
     // A job that runs is first heard of as that, then as what came of it.
     for _ in 0..2 {
         match glimpse(shared, id) {
-            Glimpse::Done(reply) => return Word::of_result(id, &shared.options.name, known, &reply),
+            Glimpse::Done(reply) => {
+                let said = Word::of_result(id, &shared.options.name, known, &reply);
+                return match celery::native_words(&reply.body) {
+                    Some((status, executed)) => Word { status: Some(status), executed: Some(executed), ..said },
+                    None => said,
+                };
+            }
             Glimpse::Running(heard) if was_running => {
                 known = Known::Running;
                 // Whatever it hears is looked up: an outcome that did not reach its device is not told to repetitions.

@@ -4,6 +4,7 @@ use crate::harness::device::{Behaviour, Dialect};
 use crate::harness::eventually::found;
 use crate::harness::worker::run_in;
 use crate::worker_scene::{SOON, Scene, at, job, job_with, said};
+use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::process::Output;
@@ -191,4 +192,34 @@ async fn a_worker_without_the_stream_works_and_cancel_says_why_it_cannot() {
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("jobs cannot be cancelled here") && said.contains(&name), "{said}");
     assert_eq!(scene.caller.depth(&name).await, Some(0), "nothing was written into it");
+}
+
+#[tokio::test]
+async fn a_celery_task_is_called_off_by_its_id_like_any_job() {
+    let scene = Scene::start(Dialect::Default).await;
+    let _worker = scene.worker().await;
+    scene.fleet.behave(Behaviour::Silent);
+    let mut headers = FieldTable::default();
+    for (name, value) in [("task", "switchboard.request"), ("id", "task-1")] {
+        headers.insert(name.into(), AMQPValue::LongString(value.into()));
+    }
+    let body = json!([["d", "open"], {"timeout": LONG / 1000}, {}]).to_string();
+    let task = scene.caller.properties().with_headers(headers).with_correlation_id("task-1".into());
+    scene.caller.send_with(&scene.options.queue, body.as_bytes(), task).await;
+    scene.fleet.wait_for(1, SOON).await;
+    let called_off = scene.cancel("task-1", 0, "cancelled").await;
+    assert_eq!(
+        (&called_off["was_running"], &called_off["executed"]),
+        (&json!(true), &json!("unknown")),
+        "{called_off}"
+    );
+    let told = found("its caller is told", SOON, async || {
+        scene.caller.replies().into_iter().find(|reply| reply.body["task_id"] == "task-1")
+    });
+    let told = told.await.body;
+    assert_eq!(
+        (&told["status"], &told["result"]["exc_message"]),
+        (&json!("REVOKED"), &json!(["terminated"])),
+        "{told}"
+    );
 }

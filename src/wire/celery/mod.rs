@@ -31,7 +31,7 @@ pub use id::message_id;
 pub use message::task_message;
 pub use nonfinite::unmask;
 pub use rest::rest;
-pub use result::{Child, exception, read_end, reply, result, success};
+pub use result::{Child, exception, native_words, read_end, reply, result, success};
 pub use routes::Routes;
 pub use signature::{Kind, Signature};
 pub use task::{Embed, End, Exception, Head, Json, Task};

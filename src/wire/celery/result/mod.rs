@@ -4,7 +4,7 @@ mod response;
 mod stored;
 
 pub use response::success;
-pub use stored::read_end;
+pub use stored::{native_words, read_end};
 
 use super::{End, Exception, Head, Json};
 use crate::envelope::Envelope;

@@ -37,6 +37,27 @@ pub fn read_end(body: &[u8]) -> Option<End> {
     }
 }
 
+/// The same in the words of a native result, `status` and `executed`, for whoever asks about the job by its id; `None` where it
+/// is no such result. What the result does not say is `unknown`.
+pub fn native_words(body: &[u8]) -> Option<(String, String)> {
+    let (status, executed) = match read_end(body)? {
+        // A one-way command has no answer, and nobody knows whether it was heard.
+        End::Success(answer) if answer.get() == "null" => ("succeeded", "unknown"),
+        End::Success(_) => ("succeeded", "yes"),
+        End::Revoked(why) => match why.args.first().and_then(Value::as_str) {
+            Some("expired") => ("expired", "no"),
+            Some("revoked") => ("cancelled", "no"),
+            _ => ("cancelled", "unknown"),
+        },
+        End::Failure(why) => {
+            let details = why.args.get(1);
+            let word = |name: &str| details.and_then(|details| details[name].as_str()).unwrap_or("unknown").to_owned();
+            return Some((word("status"), word("executed")));
+        }
+    };
+    Some((status.to_owned(), executed.to_owned()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -63,6 +84,26 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+    }
+
+    #[test]
+    fn whoever_asks_by_the_id_hears_native_words() {
+        let details = serde_json::json!({"status": "timed_out", "executed": "unknown"});
+        let raised = |args| Exception { module: "m".into(), kind: "k".into(), args };
+        let value = |text: &str| End::Success(serde_json::value::RawValue::from_string(text.to_owned()).unwrap());
+        for (end, status, executed) in [
+            (value("{}"), "succeeded", "yes"),
+            (value("null"), "succeeded", "unknown"),
+            (End::Revoked(Exception::revoked("revoked")), "cancelled", "no"),
+            (End::Revoked(Exception::revoked("terminated")), "cancelled", "unknown"),
+            (End::Revoked(Exception::revoked("expired")), "expired", "no"),
+            (End::Failure(raised(vec!["text".into(), details])), "timed_out", "unknown"),
+            (End::Failure(raised(Vec::new())), "unknown", "unknown"),
+        ] {
+            let told = result(&Head::default(), &end, &[], 0);
+            assert_eq!(native_words(&told), Some((status.to_owned(), executed.to_owned())), "{end:?}");
+        }
+        assert_eq!(native_words(br#"{"id":"a","status":"succeeded","executed":"yes"}"#), None);
     }
 
     #[test]
