@@ -71,15 +71,6 @@ pub fn invalid(id: &str, failure: &Failure) -> Exception {
     exception("InvalidCommand", failure.message.clone(), details(&outcome, &about))
 }
 
-/// The end of a task that failed here and not at its device: `code` is from the closed set of the native results.
-///
-/// It is `OutcomeUnknown` where the device may have acted, else `DeviceUnreachable`.
-pub fn failed_here(about: &About<'_>, code: &'static str, message: &str, executed: Executed) -> End {
-    let status = if executed == Executed::No { Status::Undeliverable } else { Status::Unknown };
-    let outcome = Outcome::new(status, executed, Some(Failure::new(code, message)));
-    end(&outcome, about, Returns::Nothing, |_| RawValue::NULL.to_owned())
-}
-
 /// The end of a bulk: its summary, as in the native format. A bulk that was aborted or cancelled has one too.
 pub fn summary_end(id: &str, command: &str, summary: &Summary) -> End {
     let counts: Map<String, Value> = Status::ALL

@@ -122,15 +122,6 @@ fn names_of_any_length_and_kind_are_cut_and_shown_harmless() {
 }
 
 #[test]
-fn a_failure_of_ours_says_whether_the_device_can_have_acted() {
-    let kind = |executed| match failed_here(&ABOUT, "internal", "the worker failed", executed) {
-        End::Failure(exception) => exception.kind.into_owned(),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!((kind(Executed::No), kind(Executed::Unknown)), ("DeviceUnreachable".into(), "OutcomeUnknown".into()));
-}
-
-#[test]
 fn a_summary_is_that_of_the_native_format() {
     let summary = Summary {
         status: SummaryStatus::Aborted,
