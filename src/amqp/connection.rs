@@ -12,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 
-use super::dial::{Dialled, Route, dial};
+use super::dial::{Cut, Dialled, Route, dial};
 use super::{Error, Options};
 
 /// Where a connection is in its life.
@@ -141,6 +141,7 @@ pub(super) struct Link {
     pub(super) connection: Arc<lapin::Connection>,
     pub(super) pulse: Arc<Pulse>,
     route: Arc<Route>,
+    cut: Arc<Cut>,
 }
 
 impl Link {
@@ -166,6 +167,13 @@ impl Link {
             () = self.pulse.lost() => Err(Error::NotConnected("it was lost".to_owned())),
             answered = timeout(deadline, operation) => Ok(answered.map_err(|_| Error::Timeout(what))??),
         }
+    }
+
+    /// Ends this incarnation before it returns: what lapin holds, or the system, is not written any more. Of what has left this
+    /// machine the broker may still read some, before it learns of the end.
+    pub(super) fn sever(&self, reason: &str) {
+        self.pulse.give_up(reason);
+        self.cut.sever();
     }
 
     /// Whether the broker reads nothing from us now.
@@ -272,7 +280,7 @@ async fn live(shared: &Shared, epoch: u64, dialled: Dialled) -> String {
     let heartbeat = Duration::from_secs(connection.configuration().heartbeat().into());
     let limit = if heartbeat.is_zero() { shared.options.heartbeat } else { heartbeat };
     let pulse = Arc::new(Pulse::new(limit));
-    let link = Link { epoch, connection: Arc::new(connection), pulse, route: Arc::new(route) };
+    let link = Link { epoch, connection: Arc::new(connection), pulse, route: Arc::new(route), cut: Arc::new(cut) };
     let events = link.connection.events_listener();
     if link.blocked() {
         shared.state.send_replace(LinkState::Blocked { epoch, reason: "the broker has an alarm".to_owned() });
@@ -293,7 +301,7 @@ async fn live(shared: &Shared, epoch: u64, dialled: Dialled) -> String {
         }
     }
     shared.link.send_replace(None);
-    cut.cut();
+    link.cut.cut();
     link.pulse.reason.get().cloned().unwrap_or_default()
 }
 

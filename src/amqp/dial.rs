@@ -4,11 +4,13 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_rs::traits::Reactor;
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{ConnectionProperties, ErrorKind};
+use socket2::SockRef;
 use tokio::time::{Instant, timeout_at};
 
 use super::runtime::{Kit, TcpStream};
@@ -30,10 +32,24 @@ impl Cut {
         Self(Arc::new(Mutex::new(Socket::Pending)))
     }
 
-    /// Ends the connection at once; its pending operations fail.
+    /// Ends the connection at once; its pending operations fail. What was written to the socket still goes out.
     pub(super) fn cut(&self) {
+        self.end(false);
+    }
+
+    /// The same, and what the system holds for a peer that does not read goes out no more: a path that was silent may work
+    /// again within minutes, and would carry it there as if nothing had happened.
+    pub(super) fn sever(&self) {
+        self.end(true);
+    }
+
+    fn end(&self, discards: bool) {
         let mut socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Socket::Open(stream) = &*socket {
+            if discards {
+                // An option of the socket, not of this duplicate: it counts for the last close, which is lapin's.
+                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            }
             // An error means that it is down already.
             let _ = stream.shutdown(Shutdown::Both);
         }

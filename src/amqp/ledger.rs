@@ -39,6 +39,11 @@ impl Ledger {
         self.ranges.insert(first, last);
     }
 
+    /// Whether that tag was booked.
+    pub(super) fn is_settled(&self, tag: u64) -> bool {
+        self.ranges.range(..=tag).next_back().is_some_and(|(_, &last)| last >= tag)
+    }
+
     /// Books `tags` as acked and says which acks to send: one with `multiple` for those in the settled prefix, one each for
     /// the rest. Sorts `tags`.
     ///

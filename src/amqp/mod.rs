@@ -37,6 +37,7 @@ mod reader;
 mod replies;
 mod runtime;
 mod screen;
+mod shard;
 mod standin;
 mod stream;
 mod tls;
@@ -58,8 +59,9 @@ pub use pool::{ChannelPool, Routing};
 pub use properties::Unsendable;
 pub use publisher::{Address, Confirm, PublishError, Publisher};
 pub use replies::ReplyQueue;
+pub use shard::{Shard, ShardDelivery, Tag};
 pub use stream::{Stream, StreamRecord, StreamSpec, StreamState};
-pub use topology::{Comparison, Difference, QueueKind, QueueReport, QueueSpec, Report, Topology};
+pub use topology::{Comparison, Depth, Difference, QueueKind, QueueReport, QueueSpec, Report, Topology};
 
 /// What went wrong on the way to the broker, or at it. No text in it carries a password.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -110,6 +112,9 @@ pub enum Error {
     /// The broker did not answer an operation in time.
     #[error("the broker did not answer {0} in time")]
     Timeout(&'static str),
+    /// AMQP cannot carry a message; nothing was sent.
+    #[error(transparent)]
+    Unsendable(#[from] Unsendable),
     /// Any other failure of a channel.
     #[error("{0}")]
     Channel(String),

@@ -81,6 +81,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustls", &["src/amqp/", "src/backend/", "src/mqtt/"]),
     ("rustls_native_certs", &["src/amqp/", "src/backend/", "src/mqtt/"]),
     ("ruzstd", &["src/wire/celery/decode/"]),
+    ("socket2", &["src/amqp/dial.rs"]),
     ("tokio_rustls", &["src/backend/", "src/mqtt/"]),
     ("tokio_tungstenite", &["src/mqtt/"]),
     ("toml", &["src/config/", "src/profile/", "src/commander/"]),
