@@ -1,5 +1,6 @@
 //! One command to many devices within one worker: a window, a pace, a threshold, and a tally that always adds up.
 
+pub mod coordinator;
 mod tally;
 
 pub use tally::Tally;
