@@ -1,0 +1,1 @@
+//! Misfires, overlap, jitter and the clock, one example each.

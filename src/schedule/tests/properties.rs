@@ -1,0 +1,1 @@
+//! What holds for every schedule, every clock and every history.
