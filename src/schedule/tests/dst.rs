@@ -13,7 +13,10 @@ fn on(day: &str, pattern: &str) -> Vec<String> {
     let mut found = Vec::new();
     while let Some(next) = calendar.next_after(at).filter(|next| *next < end) {
         at = next;
-        found.push(in_zone(next, "Europe/Berlin").unwrap()[11..16].to_owned() + &in_zone(next, "Europe/Berlin").unwrap()[19..22]);
+        found.push(
+            in_zone(next, "Europe/Berlin").unwrap()[11..16].to_owned()
+                + &in_zone(next, "Europe/Berlin").unwrap()[19..22],
+        );
     }
     found
 }
