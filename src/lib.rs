@@ -21,6 +21,7 @@ pub mod wire;
 pub mod bulk;
 pub mod claims;
 pub mod node;
+pub mod schedule;
 pub mod worker;
 
 pub mod app;

@@ -62,6 +62,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("bzip2", &["src/wire/celery/decode/"]),
     ("clap", &["src/cli/"]),
     ("clap_complete", &["src/cli/"]),
+    ("croner", &["src/schedule/"]),
     ("deadpool", &["src/amqp/"]),
     ("flate2", &["src/wire/celery/decode/"]),
     ("http_body_util", &["src/telemetry/"]),

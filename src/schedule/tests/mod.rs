@@ -1,0 +1,46 @@
+//! The calendar and the decisions, without a clock.
+
+mod dst;
+mod policies;
+mod properties;
+
+use super::*;
+use crate::job::{Job, Mode, Payload, Targets};
+
+/// A minute, in milliseconds.
+const MINUTE: u64 = 60_000;
+/// An hour, in milliseconds.
+const HOUR: u64 = 60 * MINUTE;
+
+fn ms(text: &str) -> u64 {
+    text.parse::<jiff::Timestamp>().unwrap().as_millisecond() as u64
+}
+
+/// A schedule with every default.
+fn schedule(calendar: Calendar) -> Schedule {
+    let job = Job {
+        id: "".into(),
+        targets: Targets::One("d".into()),
+        command: "c".into(),
+        payload: Payload::Empty,
+        mode: Mode::Request,
+        profile: "default".into(),
+        timeout: None,
+        expires_at: None,
+        not_before: None,
+        guarantee: None,
+        enqueued_at: None,
+    };
+    Schedule {
+        name: "n".into(),
+        calendar,
+        misfire: Misfire::Once,
+        grace: Duration::from_secs(60),
+        catch_up: Duration::from_secs(3600),
+        overlap: Overlap::Skip,
+        jitter: Duration::ZERO,
+        enabled: true,
+        reply_to: None,
+        work: Work::new(job, None),
+    }
+}
