@@ -3,7 +3,7 @@
 pub mod coordinator;
 mod tally;
 
-pub use tally::Tally;
+pub use tally::{TALLY, Tally};
 
 use crate::commander::{Command, NotStarted};
 use crate::job::{Bulk, Target};

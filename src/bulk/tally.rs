@@ -21,6 +21,8 @@ pub struct Tally {
     cancelled: bool,
 }
 
+/// The header in which a tally travels.
+pub const TALLY: &str = "x-switchboard-tally";
 /// Devices that a summary names.
 const MAX_FAILED: usize = 1000;
 
@@ -35,6 +37,23 @@ impl Tally {
             aborted: false,
             cancelled: false,
         }
+    }
+
+    /// A tally that is complete.
+    pub fn of(
+        total: usize,
+        counts: [usize; Status::ALL.len()],
+        failed: Vec<Arc<str>>,
+        began_ms: u64,
+        aborted: bool,
+        cancelled: bool,
+    ) -> Self {
+        Self { total, counts, failed, began_ms, aborted, cancelled }
+    }
+
+    /// As a header.
+    pub fn header(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
     }
 
     /// One device has its outcome.

@@ -3,7 +3,7 @@
 mod labels;
 
 pub use ::metrics::Histogram;
-pub use labels::{DEAD_LETTER_REASONS, Protocol, Refused, Stage};
+pub use labels::{DEAD_LETTER_REASONS, LAPSE_REASONS, Protocol, Refused, Stage};
 
 use crate::job::Mode;
 use crate::outcome::Status;
@@ -31,6 +31,7 @@ const SUBSCRIPTIONS: &str = "switchboard_subscriptions";
 const SUBSCRIPTION_USERS: &str = "switchboard_subscription_users";
 const SCHEDULE_FIRES: &str = "switchboard_schedule_fires_total";
 const SCHEDULE_LAG_SECONDS: &str = "switchboard_schedule_lag_seconds";
+const SCHEDULE_LAPSES: &str = "switchboard_schedule_lapses_total";
 const SCHEDULER_ACTIVE: &str = "switchboard_scheduler_active";
 const BULK_DEVICES: &str = "switchboard_bulk_devices_total";
 const BULK_ACTIVE: &str = "switchboard_bulk_active";
@@ -64,7 +65,7 @@ const fn entry(name: &'static str, kind: Kind, help: &'static str) -> Entry {
 }
 
 /// Every metric, in the order of the documentation.
-pub const CATALOGUE: [Entry; 25] = [
+pub const CATALOGUE: [Entry; 26] = [
     entry(JOBS, Kind::Counter, "Jobs finished, by the protocol they came by and the status they ended in."),
     entry(JOB_SECONDS, Kind::Histogram, "Time from the delivery of a job to its ack."),
     entry(STAGE_SECONDS, Kind::Histogram, "Time that jobs spent in each stage of their way."),
@@ -89,7 +90,8 @@ pub const CATALOGUE: [Entry; 25] = [
     entry(SUBSCRIPTION_USERS, Kind::Gauge, "Users of the subscribed topic filters."),
     entry(SCHEDULE_FIRES, Kind::Counter, "Fires of schedules."),
     entry(SCHEDULE_LAG_SECONDS, Kind::Histogram, "Time from the instant a schedule was due to its fire."),
-    entry(SCHEDULER_ACTIVE, Kind::Gauge, "1 while this process is the one that fires schedules, else 0."),
+    entry(SCHEDULE_LAPSES, Kind::Counter, "Fires of schedules that will not be, by reason."),
+    entry(SCHEDULER_ACTIVE, Kind::Gauge, "Shards whose schedules this process fires, and 0 while others do."),
     entry(BULK_DEVICES, Kind::Counter, "Devices of bulk jobs, by the status they ended in."),
     entry(BULK_ACTIVE, Kind::Gauge, "Bulk jobs under way."),
     entry(READERS_LAGGED, Kind::Counter, "Messages that a subscription lost because its reader was too slow."),
@@ -138,6 +140,7 @@ pub struct Metrics {
     subscription_users: Gauge,
     schedule_fires: Counter,
     schedule_lag: Histogram,
+    schedule_lapses: [Counter; LAPSE_REASONS.len()],
     scheduler_active: Gauge,
     bulk_devices: [Counter; 8],
     bulk_active: Gauge,
@@ -192,6 +195,7 @@ impl Metrics {
             subscription_users: gauge!(SUBSCRIPTION_USERS),
             schedule_fires: counter!(SCHEDULE_FIRES),
             schedule_lag: histogram!(SCHEDULE_LAG_SECONDS),
+            schedule_lapses: LAPSE_REASONS.map(|reason| counter!(SCHEDULE_LAPSES, "reason" => reason)),
             scheduler_active: gauge!(SCHEDULER_ACTIVE),
             bulk_devices: Status::ALL.map(|status| counter!(BULK_DEVICES, "status" => status.as_str())),
             bulk_active: gauge!(BULK_ACTIVE),
@@ -305,9 +309,15 @@ impl Metrics {
         self.schedule_lag.record(lag.as_secs_f64());
     }
 
-    /// This process fires the schedules, or not.
-    pub fn scheduler_active(&self, active: bool) {
-        self.scheduler_active.set(f64::from(u8::from(active)));
+    /// So many fires lapsed for one of [`LAPSE_REASONS`].
+    pub fn schedule_lapsed(&self, reason: &'static str, count: u64) {
+        let known = LAPSE_REASONS.iter().position(|known| *known == reason);
+        self.schedule_lapses[known.unwrap_or(0)].increment(count);
+    }
+
+    /// This process fires the schedules of so many shards more.
+    pub fn scheduler_active(&self, delta: i32) {
+        self.scheduler_active.increment(f64::from(delta));
     }
 
     /// One device of a bulk job ended in this status.

@@ -51,15 +51,16 @@ pub(super) struct Log {
 }
 
 /// How long messages are held.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+struct Patience {
     /// So many that say something new make a snapshot.
-    pub(super) news: usize,
+    news: usize,
     /// So long after the first of them, in milliseconds, at the latest.
-    pub(super) soon: u64,
+    soon: u64,
     /// So long is anything held at most, in milliseconds: far less than the broker's own limit of 30 minutes.
-    pub(super) longest: u64,
+    longest: u64,
 }
+
+const PATIENCE: Patience = Patience { news: 200, soon: 1000, longest: 600_000 };
 
 impl Patience {
     fn over_at(&self, log: &Log) -> Option<u64> {
@@ -86,9 +87,14 @@ impl Log {
         self.held.push(tag);
         self.since.get_or_insert(now);
         if is_news {
-            self.news += 1;
-            self.news_since.get_or_insert(now);
+            self.learnt(now);
         }
+    }
+
+    /// Something is known that no message says, or whose message is held elsewhere.
+    pub(super) fn learnt(&mut self, now: u64) {
+        self.news += 1;
+        self.news_since.get_or_insert(now);
     }
 
     /// A snapshot is safe that says all of it.
@@ -228,8 +234,7 @@ impl Office {
         for report in reports {
             if let Some(bulk) = self.bulks.get_mut(&report.id) {
                 if bulk.course.report(report) {
-                    bulk.log.news += 1;
-                    bulk.log.news_since.get_or_insert(now);
+                    bulk.log.learnt(now);
                     holder = Some(report.id.clone());
                 }
             } else if self.recovering {
@@ -307,6 +312,10 @@ impl Office {
     /// Everything that was there before is read: what has its list of devices goes on.
     fn recovered(&mut self, now: u64) {
         self.recovering = false;
+        if self.standing_log.held.is_empty() {
+            // Whoever takes over an empty queue learns of it by this.
+            self.standing_news(now);
+        }
         for mut piece in std::mem::take(&mut self.pieces).into_values() {
             if piece.starts.is_empty() {
                 // It ended, and this was not acked any more.
@@ -356,13 +365,13 @@ impl Office {
     }
 
     /// Whether what is not written down yet has to be, for its number or its age.
-    pub(super) fn is_due(&self, now: u64, limits: &Patience) -> bool {
-        self.logs().any(|log| log.news >= limits.news || limits.is_over(log, now))
+    pub(super) fn is_due(&self, now: u64) -> bool {
+        self.logs().any(|log| log.news >= PATIENCE.news || PATIENCE.is_over(log, now))
     }
 
     /// When that will be for its age, if nothing else happens.
-    pub(super) fn due_at(&self, limits: &Patience) -> Option<u64> {
-        self.logs().filter_map(|log| limits.over_at(log)).min()
+    pub(super) fn due_at(&self) -> Option<u64> {
+        self.logs().filter_map(|log| PATIENCE.over_at(log)).min()
     }
 
     fn logs(&self) -> impl Iterator<Item = &Log> {
@@ -370,21 +379,21 @@ impl Office {
     }
 
     /// Everything that is known and not written down, as it is written down, and what is held in vain once that is safe.
-    pub(super) fn write_down(&mut self, now: u64, limits: &Patience) -> (Vec<Envelope>, Vec<Tag>) {
+    pub(super) fn write_down(&mut self, now: u64) -> (Vec<Envelope>, Vec<Tag>) {
         let (mut written, mut served) = (Vec::new(), Vec::new());
         for (id, bulk) in &mut self.bulks {
-            if bulk.log.news > 0 || limits.is_over(&bulk.log, now) {
+            if bulk.log.news > 0 || PATIENCE.is_over(&bulk.log, now) {
                 let known = bulk.course.known.clone();
                 written.push(log::snapshot(&self.by, &Snapshot { id: id.clone(), known }));
                 served.extend(bulk.log.written_down());
             }
-            if bulk.start.since.saturating_add(limits.longest) <= now {
+            if bulk.start.since.saturating_add(PATIENCE.longest) <= now {
                 let again = Envelope { app_id: Some(self.by.clone()), ..bulk.start_message() };
                 written.push(again);
                 bulk.start.since = now;
             }
         }
-        if self.standing_log.news > 0 || limits.is_over(&self.standing_log, now) {
+        if self.standing_log.news > 0 || PATIENCE.is_over(&self.standing_log, now) {
             self.standing.forget(now);
             written.push(log::standing(&self.by, &self.standing));
             served.extend(self.standing_log.written_down());
@@ -394,8 +403,7 @@ impl Office {
 
     /// Something is known besides the bulks that is not written down.
     pub(super) fn standing_news(&mut self, now: u64) {
-        self.standing_log.news += 1;
-        self.standing_log.news_since.get_or_insert(now);
+        self.standing_log.learnt(now);
     }
 
     /// Takes a bulk that has ended out, and remembers that it did. What was held for it, once that is written down.
@@ -427,8 +435,7 @@ impl Office {
         if let Some(bulk) = self.bulks.get_mut(&ask.id)
             && bulk.course.pause(ask.at, paused)
         {
-            bulk.log.news += 1;
-            bulk.log.news_since.get_or_insert(now);
+            bulk.log.learnt(now);
         }
     }
 }

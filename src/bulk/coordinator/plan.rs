@@ -71,6 +71,15 @@ impl Plan {
         })
     }
 
+    /// The command of a bulk, as far as it can be read.
+    pub(super) fn command_of(start: &Start) -> Arc<str> {
+        #[derive(serde::Deserialize)]
+        struct Named {
+            command: Arc<str>,
+        }
+        serde_json::from_str(start.job.get()).map_or_else(|_| "".into(), |named: Named| named.command)
+    }
+
     /// How many devices it has.
     pub(super) fn len(&self) -> u32 {
         u32::try_from(self.targets.len()).unwrap_or(u32::MAX)

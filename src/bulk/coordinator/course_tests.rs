@@ -1,0 +1,324 @@
+//! A bulk through losses, crashes and repetitions: every device ends, and what may run once runs once.
+
+use super::cells::Cell;
+use super::course::{Course, Release, Rules};
+use super::known::{Known, Purpose};
+use super::log::{Out, Releases};
+use super::plan::{ChunkLimits, Plan};
+use crate::job::{Abort, Bulk, BulkResults, Guarantee, Job, Mode, Payload, Target, Targets};
+use crate::outcome::Status;
+use crate::wire::bulk::{Done, Ranges, Report, Stand, Start};
+use crate::wire::native;
+use proptest::prelude::*;
+use std::collections::HashMap;
+use std::time::Duration;
+
+const RULES: Rules = Rules {
+    chunk: ChunkLimits { devices: 4, bytes: 1000 },
+    lease: Duration::from_secs(10),
+    timeout: Duration::from_secs(5),
+    slack: Duration::from_secs(2),
+};
+/// After this a release is given up.
+const OVER: u64 = 22_000;
+
+fn plan(devices: u32, guarantee: Guarantee, change: impl FnOnce(&mut Bulk)) -> Plan {
+    let target = |n: u32| Target { device: format!("d{n}").into(), payload: None };
+    let mut bulk = Bulk {
+        targets: (0..devices).map(target).collect(),
+        rate_per_second: None,
+        concurrency: None,
+        abort: None,
+        results: BulkResults::Stream,
+    };
+    change(&mut bulk);
+    let job = Job {
+        id: "b".into(),
+        targets: Targets::Many(bulk),
+        command: "go".into(),
+        payload: Payload::Empty,
+        mode: Mode::Request,
+        profile: "default".into(),
+        timeout: None,
+        expires_at: Some(1_800_000_000_000),
+        not_before: None,
+        guarantee: Some(guarantee),
+        enqueued_at: Some(1),
+    };
+    let start = Start {
+        id: "b".into(),
+        job: serde_json::from_slice(&native::encode(&job).body).unwrap(),
+        made_at: Some(1),
+        at: 1,
+        reply_to: Some("r".into()),
+        correlation_id: None,
+        end: None,
+    };
+    Plan::read(&start, &native::Limits::default()).unwrap()
+}
+
+fn course(plan: Plan) -> Course {
+    Course::new(plan, Known::default(), 0)
+}
+
+fn report(release: &Release, done: &[(Status, Ranges)], back: Ranges) -> Report {
+    let done = done.iter().map(|(status, at)| Done { status: *status, at: at.clone() }).collect();
+    Report { id: "b".into(), release: release.number, done, back }
+}
+
+fn all(release: &Release, status: Status) -> Report {
+    report(release, &[(status, release.at.clone())], Ranges::default())
+}
+
+fn sizes(releases: &[Release]) -> Vec<usize> {
+    releases.iter().map(|release| release.at.len()).collect()
+}
+
+#[test]
+fn what_is_out_stays_within_the_window() {
+    let mut course = course(plan(30, Guarantee::AtMostOnce, |bulk| bulk.concurrency = Some(12)));
+    let first = course.release(0, 1000, 99, &RULES);
+    assert_eq!(sizes(&first), [3, 3, 3, 3], "a quarter of the window each");
+    assert!(course.release(0, 1000, 99, &RULES).is_empty());
+    course.report(&all(&first[1], Status::Succeeded));
+    assert_eq!(sizes(&course.release(0, 1000, 99, &RULES)), [3]);
+    assert_eq!((course.outstanding(), course.ended()), (12, 3));
+    let narrow = Course::new(course.plan.clone(), Known::default(), 0).release(0, 2, 99, &RULES);
+    assert_eq!(sizes(&narrow), [1, 1], "no more than the workers have room for");
+}
+
+#[test]
+fn a_rate_is_kept_and_a_pause_of_ours_is_caught_up_with_by_a_second_at_most() {
+    let mut course = course(plan(100, Guarantee::AtMostOnce, |bulk| bulk.rate_per_second = Some(2.0)));
+    let mut out = 0;
+    for now in (0..10_000).step_by(50) {
+        out += sizes(&course.release(now, 1000, 99, &RULES)).iter().sum::<usize>();
+        assert!(out as f64 <= 2.0 * now as f64 / 1000.0 + 2.0, "{out} after {now} ms");
+    }
+    assert_eq!(out, 20);
+    let late = sizes(&course.release(60_000, 1000, 99, &RULES)).iter().sum::<usize>();
+    assert!(late <= 4, "{late}");
+    assert!(course.wakes_at(&RULES).is_some_and(|at| at > 60_000));
+}
+
+#[test]
+fn a_bulk_is_given_up_at_its_threshold_and_the_rest_is_told() {
+    let abort = Some(Abort { failed_percent: 20.0, after: 8 });
+    let mut course = course(plan(40, Guarantee::AtMostOnce, |bulk| bulk.abort = abort));
+    let first = course.release(0, 1000, 99, &RULES);
+    assert_eq!(sizes(&first), [2, 2, 2, 2], "until there is something to judge by");
+    for (index, release) in first.iter().enumerate() {
+        assert!(!course.judge());
+        course.report(&all(release, if index == 0 { Status::TimedOut } else { Status::Succeeded }));
+    }
+    assert!(course.judge() && !course.judge(), "2 of 8, once");
+    let told = course.release(0, 1000, 99, &RULES);
+    assert_eq!((sizes(&told), told[0].sent.purpose), (vec![32], Purpose::GiveUp));
+    assert_eq!(course.stand(), Stand::Aborting);
+    course.report(&all(&told[0], Status::Cancelled));
+    assert!(course.is_finished());
+    assert_eq!(course.stand(), Stand::Aborted);
+    assert_eq!(course.counts().iter().sum::<usize>(), 40);
+}
+
+#[test]
+fn a_pause_holds_back_what_is_not_out_and_the_last_word_counts() {
+    let mut course = course(plan(40, Guarantee::AtMostOnce, |_| {}));
+    assert!(course.pause(5, true) && !course.pause(3, false));
+    assert!(course.release(0, 1000, 99, &RULES).is_empty());
+    assert_eq!(course.stand(), Stand::Paused);
+    assert!(course.pause(6, false));
+    assert!(!course.release(0, 1000, 99, &RULES).is_empty());
+    assert!(course.cancel() && !course.cancel());
+    assert_eq!(course.stand(), Stand::Cancelling);
+}
+
+#[test]
+fn what_nobody_reports_is_lost_where_it_may_run_once_and_goes_out_again_where_it_may_run_twice() {
+    for (guarantee, purpose) in [(Guarantee::AtMostOnce, Purpose::TellUnknown), (Guarantee::AtLeastOnce, Purpose::Run)] {
+        let mut course = course(plan(4, guarantee, |_| {}));
+        let first = course.release(0, 1000, 99, &RULES);
+        assert_eq!(course.wakes_at(&RULES), Some(OVER));
+        course.take_back(OVER - 1, &RULES);
+        assert!(course.release(OVER - 1, 1000, 99, &RULES).is_empty());
+        course.take_back(OVER, &RULES);
+        let again = course.release(OVER, 1000, 99, &RULES);
+        assert_eq!((again[0].sent.purpose, again[0].number), (purpose, 2));
+        // A late word is a better one.
+        course.report(&all(&first[0], Status::Succeeded));
+        assert!(course.is_finished());
+        // Whoever takes over waits for what is out as if it had gone out now, not longer than that.
+        let mut known = course.known.clone();
+        known.cells = Default::default();
+        known.cells.release(0, 1);
+        known.sent.insert(1, first[0].sent);
+        let mut next = Course::new(course.plan.clone(), known, 1_000_000);
+        next.take_back(1_000_000 + 11_999, &RULES);
+        assert_eq!(next.outstanding(), 1);
+        next.take_back(1_000_000 + 12_000, &RULES);
+        let again = next.release(1_012_000, 1000, 1, &RULES);
+        assert_eq!(again[0].at.iter().next(), Some(0));
+    }
+}
+
+#[test]
+fn what_comes_back_goes_out_again_first_and_what_expired_is_told() {
+    let mut course = course(plan(12, Guarantee::AtMostOnce, |_| {}));
+    let first = course.release(0, 16, 1, &RULES);
+    course.report(&report(&first[0], &[(Status::Succeeded, Ranges::of(0, 1))], Ranges::of(1, 4)));
+    let second = course.release(1, 16, 1, &RULES);
+    assert_eq!(second[0].at.iter().collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert!(!course.report(&report(&first[0], &[], Ranges::of(1, 4))), "said before");
+    let told = course.release(1_800_000_000_000, 16, 99, &RULES);
+    assert!(told.iter().all(|release| release.sent.purpose == Purpose::GiveUp));
+}
+
+/// What becomes of a chunk that went out.
+#[derive(Clone, Debug)]
+enum Fate {
+    /// It is run, and all of it reported.
+    Run,
+    /// It is run; nothing is reported, and its messages tell the next worker so.
+    Killed,
+    /// It is run, and reported twice.
+    Twice,
+    /// Half of it is run, the rest comes back.
+    Half,
+    /// It comes back.
+    Back,
+    /// It never went out.
+    Never,
+}
+
+fn fates() -> impl Strategy<Value = Vec<(Fate, bool)>> {
+    let fate = prop_oneof![
+        4 => Just(Fate::Run), 1 => Just(Fate::Killed), 1 => Just(Fate::Twice),
+        1 => Just(Fate::Half), 1 => Just(Fate::Back), 1 => Just(Fate::Never),
+    ];
+    prop::collection::vec((fate, prop::bool::weighted(0.2)), 1..60)
+}
+
+proptest! {
+    #[test]
+    fn every_device_ends_once_and_what_may_run_once_does(
+        fates in fates(), devices in 1u32..60, is_once: bool, shuffle: u64,
+    ) {
+        let guarantee = if is_once { Guarantee::AtMostOnce } else { Guarantee::AtLeastOnce };
+        let plan = plan(devices, guarantee, |bulk| bulk.concurrency = Some(20));
+        let mut course = course(plan.clone());
+        // What a queue holds: everything, in any order, some of it twice.
+        let mut log: Vec<Known> = Vec::new();
+        let mut ran: HashMap<u32, usize> = HashMap::new();
+        let (mut now, mut fates) = (0, fates.into_iter());
+        for round in 0.. {
+            prop_assert!(round < 400, "it ends: {:?}", course.counts());
+            if course.is_finished() {
+                break;
+            }
+            now += 1000;
+            course.take_back(now, &RULES);
+            for release in course.release(now, 1000, 2, &RULES) {
+                let out = Out { number: release.number, sent: release.sent, at: release.at.clone() };
+                let mut written = Known::default();
+                written.went_out(&Releases { id: "b".into(), releases: vec![out] });
+                log.push(written);
+                let (fate, crash) = fates.next().unwrap_or((Fate::Run, false));
+                let places: Vec<u32> = release.at.iter().collect();
+                let told = match release.sent.purpose {
+                    Purpose::Run => None,
+                    Purpose::GiveUp => Some(Status::Expired),
+                    Purpose::TellUnknown => Some(Status::Unknown),
+                };
+                let half = match fate {
+                    Fate::Run | Fate::Killed | Fate::Twice => places.len(),
+                    Fate::Half => places.len() / 2,
+                    Fate::Back | Fate::Never => 0,
+                };
+                if told.is_none() {
+                    places[..half].iter().for_each(|place| *ran.entry(*place).or_default() += 1);
+                }
+                let status = told.unwrap_or(Status::Succeeded);
+                let done = (status, places[..half].iter().copied().collect());
+                let back = places[half..].iter().copied().collect();
+                let reports = match fate {
+                    Fate::Run | Fate::Half | Fate::Back => vec![report(&release, &[done], back)],
+                    Fate::Twice => vec![report(&release, &[done], back); 2],
+                    Fate::Killed if is_once => vec![all(&release, Status::Unknown)],
+                    Fate::Killed | Fate::Never => vec![],
+                };
+                for report in &reports {
+                    let mut written = Known::default();
+                    written.report(report, u32::MAX);
+                    log.push(written);
+                    course.report(report);
+                }
+                if crash {
+                    // Read again in another order.
+                    let mut known = Known::default();
+                    let count = log.len();
+                    for index in 0..count {
+                        known.merge(log[(index * 7 + shuffle as usize % count) % count].clone());
+                    }
+                    if count % 7 == 0 {
+                        log.iter().for_each(|piece| known.merge(piece.clone()));
+                    }
+                    course = Course::new(plan.clone(), known, now);
+                    prop_assert_eq!(course.counts(), course.known.counts(devices));
+                    break;
+                }
+            }
+            let open = (0..devices).filter(|place| matches!(course.known.cells.get(*place), Cell::Out(_))).count();
+            prop_assert_eq!(course.outstanding(), open);
+            prop_assert!(open <= 20);
+        }
+        prop_assert_eq!(course.counts().iter().sum::<usize>(), devices as usize);
+        for place in 0..devices {
+            let times = ran.get(&place).copied().unwrap_or(0);
+            let Cell::Ended(status) = course.known.cells.get(place) else { panic!("{place} has not ended") };
+            prop_assert!(!is_once || times <= 1, "device {} ran {} times", place, times);
+            prop_assert!(is_once || times >= 1, "device {} never ran", place);
+            prop_assert!(status != Status::Succeeded || times >= 1);
+        }
+    }
+
+    #[test]
+    fn known_pieces_add_up_in_any_order(
+        words in prop::collection::vec((0u32..9, 1u32..5, 0usize..8, 0u8..4), 0..30), cut in 0usize..30,
+    ) {
+        let piece = |words: &[(u32, u32, usize, u8)]| {
+            let mut known = Known::default();
+            for (place, release, status, what) in words {
+                let release_of = Release {
+                    number: *release,
+                    sent: super::known::Sent { at: u64::from(*release), purpose: Purpose::Run },
+                    at: Ranges::of(*place, place + 1),
+                };
+                match what {
+                    0 => known.went_out(&Releases {
+                        id: "b".into(),
+                        releases: vec![Out { number: *release, sent: release_of.sent, at: release_of.at }],
+                    }),
+                    1 => known.report(&report(&release_of, &[], release_of.at.clone()), u32::MAX),
+                    2 => known.report(&all(&release_of, Status::ALL[*status]), u32::MAX),
+                    _ => known.merge(Known {
+                        cancelled: *status == 1,
+                        aborted: *status == 2,
+                        paused: (u64::from(*place), *status > 4),
+                        ..Known::default()
+                    }),
+                }
+            }
+            known
+        };
+        let (a, b) = words.split_at(cut.min(words.len()));
+        let (mut ab, mut ba, mut twice) = (piece(a), piece(b), piece(&words));
+        ab.merge(piece(b));
+        ba.merge(piece(a));
+        twice.merge(piece(&words));
+        prop_assert_eq!(&ab, &ba);
+        prop_assert_eq!(&ab, &piece(&words));
+        prop_assert_eq!(&twice, &piece(&words));
+        let again: Known = serde_json::from_str(&serde_json::to_string(&ab).unwrap()).unwrap();
+        prop_assert_eq!(again, ab);
+    }
+}
