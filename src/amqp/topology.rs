@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_shard_has_one_active_consumer_and_nothing_that_takes_messages_away() {
-        let wanted: [(&str, Value); 2] = [("x-queue-type", "quorum".into()), ("x-single-active-consumer", true.into())];
+        let wanted: [(&str, Value); 2] = [("x-queue-type", "quorum".into()), ("x-single-active-consumer", Value::Bool(true))];
         assert_eq!(names(&QueueSpec::shard("s")), wanted.map(|(name, value)| (name.to_owned(), value)));
     }
 

@@ -341,7 +341,7 @@ impl Course {
         }
         if let (Purpose::Run, Some(rate)) = (purpose, self.plan.rules().rate_per_second) {
             let takes = (places.len() as f64 * 1000.0 / rate) as u64;
-            self.next_at = self.next_at.saturating_add(takes).max(now.saturating_sub(CATCH_UP_MS));
+            self.next_at = self.next_at.max(now.saturating_sub(CATCH_UP_MS)).saturating_add(takes);
         }
         Release { number, sent, at: places.iter().copied().collect() }
     }
