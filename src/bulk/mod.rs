@@ -1,8 +1,10 @@
 //! One command to many devices within one worker: a window, a pace, a threshold, and a tally that always adds up.
 
 mod tally;
+mod targets;
 
 pub use tally::Tally;
+pub use targets::{Targets, WrongTargets};
 
 use crate::commander::{Command, NotStarted};
 use crate::job::{Bulk, Target};
