@@ -2,8 +2,11 @@
 
 pub mod coordinator;
 mod tally;
+mod targets;
 
 pub use tally::{TALLY, Tally};
+pub use tally::Tally;
+pub use targets::{Targets, WrongTargets};
 
 use crate::commander::{Command, NotStarted};
 use crate::job::{Bulk, Target};

@@ -6,9 +6,9 @@ use super::progress::Progress;
 use super::report::{self, Answer};
 use super::requester::{MARGIN, Requester};
 use super::settings::{Queue, Settings};
-use super::targets::Targets;
-use super::{BadUsage, FAILED, INTERRUPTED, print, runtime, say, signals, values, verdict};
+use super::{BadUsage, FAILED, INTERRUPTED, print, runtime, say, signals, targets, values, verdict};
 use crate::amqp::ReplyQueue;
+use crate::bulk::Targets;
 use crate::config::Config;
 use crate::deadline::Now;
 use crate::job::{self, Abort, BulkResults, Guarantee, Job, Mode};
@@ -70,8 +70,9 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
         return Err(BadUsage(problem.to_owned()).into());
     }
     let payload = Payload::of(args.payload.as_ref())?;
-    let Targets { targets, repeated, .. } =
-        Targets::read(&args.device, args.devices.as_deref(), config.worker.max_devices)?;
+    let limits =
+        native::Limits { max_payload_bytes: config.worker.max_payload_bytes, max_devices: config.worker.max_devices };
+    let Targets { targets, repeated, .. } = targets::read(&args.device, args.devices.as_deref(), limits)?;
     if repeated > 0 {
         say(format_args!("devices are named {repeated} times more than once; each is commanded once"));
     }

@@ -1,183 +1,50 @@
-//! The devices of a bulk as they are given on the command line: options, and a file of ids or JSON lines.
+//! The devices of a bulk as the command line gives them: options, a file, standard input.
 
 use super::BadUsage;
-use crate::excerpt::Excerpt;
-use crate::job::{Payload, Target};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use crate::bulk::{Targets, WrongTargets};
+use crate::wire::native::Limits;
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
-/// The longest line of a file of devices: a payload as large as a worker takes by default, and its device.
-const MAX_LINE_BYTES: u64 = 1 << 20;
-
-/// The devices of one bulk, each once.
-#[derive(Debug)]
-pub struct Targets {
-    /// In the order in which they were first named.
-    pub targets: Vec<Target>,
-    /// How often a device was named once more.
-    pub repeated: usize,
-    places: HashMap<Arc<str>, usize>,
-    most: usize,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line {
-    device: String,
-    payload: Option<Box<RawValue>>,
-}
-
-impl Targets {
-    fn new(most: usize) -> Self {
-        Self { targets: Vec::new(), repeated: 0, places: HashMap::new(), most }
+/// Reads the options first, then the file, where `-` is standard input.
+///
+/// # Errors
+///
+/// What is wrong, in which line, and what would be right.
+pub fn read(devices: &[String], file: Option<&Path>, limits: Limits) -> Result<Targets, BadUsage> {
+    let mut targets = Targets::new(limits);
+    for device in devices {
+        targets.add_device(device).map_err(|problem| BadUsage(format!("--device {device}: {problem}")))?;
     }
-
-    /// Reads the options first, then the file, where `-` is standard input; at most `most` devices.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong, in which line, and what would be right.
-    pub fn read(devices: &[String], file: Option<&Path>, most: usize) -> Result<Self, BadUsage> {
-        let mut targets = Self::new(most);
-        for device in devices {
-            let target = Target { device: device.as_str().into(), payload: None };
-            targets.add(target).map_err(|problem| BadUsage(format!("--device {device}: {problem}")))?;
+    let wrong = |WrongTargets(problem)| BadUsage(format!("--devices: {problem}"));
+    match file {
+        Some(path) if path == Path::new("-") => {
+            targets.add_lines("standard input", io::stdin().lock()).map_err(wrong)?
         }
-        if let Some(path) = file {
-            let unreadable = |error| BadUsage(format!("--devices {}: cannot be read: {error}", path.display()));
-            if path == Path::new("-") {
-                targets.add_lines("standard input", io::stdin().lock())?;
-            } else {
-                targets
-                    .add_lines(&path.display().to_string(), BufReader::new(File::open(path).map_err(unreadable)?))?;
-            }
-        }
-        match targets.targets.is_empty() {
-            true => Err(BadUsage("--devices: it names no device; right is one a line".to_owned())),
-            false => Ok(targets),
-        }
+        Some(path) => targets.add_file(path).map_err(wrong)?,
+        None => {}
     }
-
-    fn add_lines(&mut self, from: &str, mut lines: impl BufRead) -> Result<(), BadUsage> {
-        let mut line = Vec::new();
-        for number in 1.. {
-            let wrong = |problem: String| BadUsage(format!("{from}, line {number}: {problem}"));
-            line.clear();
-            let read = lines.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
-            if read.map_err(|error| wrong(format!("cannot be read: {error}")))? == 0 {
-                return Ok(());
-            }
-            if line.len() as u64 == MAX_LINE_BYTES && line.last() != Some(&b'\n') {
-                return Err(wrong(format!("is longer than {MAX_LINE_BYTES} bytes")));
-            }
-            let text = std::str::from_utf8(&line).map_err(|_| wrong("is no UTF-8 text".to_owned()))?.trim();
-            // Some editors begin a file with a mark that nobody sees.
-            let text = text.trim_start_matches('\u{feff}');
-            if !text.is_empty() {
-                target(text).and_then(|target| self.add(target)).map_err(wrong)?;
-            }
-        }
-        Ok(())
+    match targets.targets.is_empty() {
+        true => Err(BadUsage("--devices: it names no device; right is one a line".to_owned())),
+        false => Ok(targets),
     }
-
-    fn add(&mut self, target: Target) -> Result<(), String> {
-        if target.device.is_empty() {
-            return Err("the device's id is empty; an id is right".to_owned());
-        }
-        match self.places.entry(target.device.clone()) {
-            Entry::Occupied(place) if self.targets[*place.get()].payload == target.payload => self.repeated += 1,
-            Entry::Occupied(place) => {
-                let device = Excerpt(&target.device);
-                let first = place.get() + 1;
-                return Err(format!(
-                    "the device {device} is named before, as number {first}, with another payload; once is right"
-                ));
-            }
-            Entry::Vacant(_) if self.targets.len() == self.most => {
-                return Err(format!(
-                    "one bulk takes {} devices (worker.max_devices); right is several bulks",
-                    self.most
-                ));
-            }
-            Entry::Vacant(place) => {
-                place.insert(self.targets.len());
-                self.targets.push(target);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// An id, or `{"device": …, "payload": …}`.
-fn target(text: &str) -> Result<Target, String> {
-    if !text.starts_with('{') {
-        return Ok(Target { device: text.into(), payload: None });
-    }
-    let line: Line = serde_json::from_str(text).map_err(|error| {
-        // Its line is counted within this one, and ours is named already.
-        let error = error.to_string();
-        let error = error.split(" at line ").next().unwrap_or_default();
-        format!("{error}; right is a device's id, or {{\"device\": \"garage-7\", \"payload\": {{}}}}")
-    })?;
-    let payload = line.payload.map(|payload| Payload::Json(payload.get().to_owned().into()));
-    Ok(Target { device: line.device.into(), payload })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(lines: &str) -> Result<Targets, String> {
-        let mut targets = Targets::new(1000);
-        targets.add_lines("devices.txt", lines.as_bytes()).map_err(|error| error.to_string())?;
-        Ok(targets)
-    }
-
-    #[test]
-    fn ids_and_json_lines_with_blank_ones_between() {
-        let read = read("\u{feff}a\r\n\n  b \n{\"device\": \"c\", \"payload\": {\"n\": 1.10}}\n{\"device\":\"d\"}\na")
-            .unwrap();
-        let payload = Some(Payload::Json("{\"n\": 1.10}".into()));
-        let expected = [("a", None), ("b", None), ("c", payload), ("d", None)];
-        let found: Vec<_> = read.targets.iter().map(|target| (&*target.device, target.payload.clone())).collect();
-        assert_eq!(found, expected);
-        assert_eq!(read.repeated, 1);
-    }
-
-    #[test]
-    fn what_is_wrong_names_its_line_and_what_would_be_right() {
-        for (lines, says) in [
-            ("a\n\n{\"devise\": \"b\"}", "devices.txt, line 3: unknown field `devise`"),
-            ("{\"device\": 5}", "devices.txt, line 1: invalid type"),
-            ("{", "devices.txt, line 1: EOF"),
-            ("a\n{\"device\":\"a\",\"payload\":1}", "line 2: the device \"a\" is named before, as number 1"),
-            ("{\"device\":\"\"}", "line 1: the device's id is empty"),
-        ] {
-            let error = read(lines).unwrap_err();
-            assert!(error.contains(says) && error.contains("right"), "{error}");
-        }
-        let mut targets = Targets::new(1000);
-        assert!(targets.add_lines("f", &b"a\n\xff\n"[..]).unwrap_err().to_string().contains("f, line 2: is no UTF-8"));
-        let many: String = (0..=1000).map(|index| format!("{index}\n")).collect();
-        assert!(read(&many).unwrap_err().contains("line 1001: one bulk takes 1000"));
-    }
-
     #[test]
     fn options_and_a_file_add_up_and_nothing_is_an_error() {
+        let limits = Limits { max_payload_bytes: 100, max_devices: 2 };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "b\na\n").unwrap();
-        let read = Targets::read(&["a".to_owned()], Some(file.path()), 2).unwrap();
-        assert_eq!((read.targets.len(), read.repeated), (2, 1));
+        let found = read(&["a".to_owned()], Some(file.path()), limits).unwrap();
+        assert_eq!((found.targets.len(), found.repeated), (2, 1));
         std::fs::write(file.path(), "\n").unwrap();
         for (devices, path) in [(&[][..], file.path()), (&[String::new()], file.path()), (&[], Path::new("/nowhere/x"))]
         {
-            assert!(Targets::read(devices, Some(path), 2).is_err());
+            assert!(read(devices, Some(path), limits).unwrap_err().to_string().contains("--device"));
         }
     }
 }

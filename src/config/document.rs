@@ -37,8 +37,20 @@ pub fn commented_file() -> String {
          # guarantee = \"at_most_once\"        # or \"at_least_once\"\n\
          # result = \"answer\"                 # or \"none\"; \"summary\" or \"none\" for devices\n\
          # bulk = { rate = 200, concurrency = 100, abort = \"20%:100\" }   # for devices\n\
-         \n# Jobs sent at set times. Not served by this version.\n\
-         # [[schedules]]\n# name = \"nightly\"\n# cron = \"0 3 * * *\"\n# job = { device = \"garage-7\", command = \"close\" }\n",
+         \n# Jobs at set times. Whichever worker fires one, it fires once, with the id name@instant.\n\
+         # [[schedules]]\n\
+         # name = \"nightly\"                # its own: letters, digits, \"_\", \".\", \"-\"\n\
+         # cron = \"0 3 * * *\"              # minute hour day month weekday, seconds before them if six; or every = \"1h\"\n\
+         # timezone = \"Europe/Berlin\"      # \"UTC\" where not set; every always counts in UTC\n\
+         # misfire = \"once\"                # of fires late by more than grace the latest fires; or \"skip\": none does\n\
+         # grace = \"60s\"\n\
+         # catch_up = \"1h\"                 # what is later than this has lapsed\n\
+         # overlap = \"skip\"                # while the fire before runs; or \"allow\", \"queue\" (one waits), \"cancel\" (it ends)\n\
+         # jitter = \"0s\"                   # put off by up to this, always the same for one fire\n\
+         # enabled = true\n\
+         # reply_to = \"results\"            # a queue; with none the results are counted and logged\n\
+         # job = { device = \"garage-7\", command = \"close\" }   # the fields of a job but id, not_before, expires_at; besides\n\
+         #                                  # device, devices, targets also devices_file = \"fleet.txt\", devices_online = true\n",
     );
     text
 }

@@ -45,15 +45,33 @@ impl File {
         settings.add_table(&table, &|key| at(lines.get(&key.join("\0")).copied().unwrap_or(0)));
     }
 
-    fn collect<'t>(&self, path: &mut Vec<&'t str>, table: &'t DeTable<'_>, lines: &mut BTreeMap<String, usize>) {
+    fn collect(&self, path: &mut Vec<String>, table: &DeTable<'_>, lines: &mut BTreeMap<String, usize>) {
         for (name, value) in table {
-            path.push(name.get_ref());
-            lines.insert(path.join("\0"), self.line(name.span().start));
-            if let DeValue::Table(inner) = value.get_ref() {
-                self.collect(path, inner, lines);
-            }
-            path.pop();
+            self.collect_at(path, name.get_ref(), name.span().start, value.get_ref(), lines);
         }
+    }
+
+    fn collect_at(
+        &self,
+        path: &mut Vec<String>,
+        name: &str,
+        at: usize,
+        value: &DeValue<'_>,
+        lines: &mut BTreeMap<String, usize>,
+    ) {
+        path.push(name.to_owned());
+        lines.insert(path.join("\0"), self.line(at));
+        match value {
+            DeValue::Table(inner) => self.collect(path, inner, lines),
+            // The tables of a list go by their number.
+            DeValue::Array(items) => {
+                for (index, item) in items.iter().enumerate().filter(|(_, item)| item.get_ref().is_table()) {
+                    self.collect_at(path, &index.to_string(), item.span().start, item.get_ref(), lines);
+                }
+            }
+            _ => {}
+        }
+        path.pop();
     }
 
     fn line(&self, offset: usize) -> usize {

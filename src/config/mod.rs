@@ -4,6 +4,7 @@ mod celery;
 mod document;
 pub mod duration;
 mod file;
+mod json;
 mod keys;
 mod kind;
 mod memory;

@@ -2,10 +2,10 @@
 
 use super::celery;
 use super::duration;
-use super::problem::{Problem, Source};
+use super::problem::Source;
 use super::schedules;
 use super::sections::{Config, MqttSection, TlsSection};
-use super::settings::{Given, Settings};
+use super::settings::Settings;
 use super::url::{Secret, Url, redact};
 use std::fs;
 use std::path::Path;
@@ -24,6 +24,7 @@ pub(super) fn check(config: &mut Config, settings: &mut Settings) {
     rules.mqtt(&mut config.mqtt);
     rules.unserved(config);
     celery::check(config, settings);
+    schedules::check(config, settings);
 }
 
 struct Rules<'s> {
@@ -182,15 +183,10 @@ impl Rules<'_> {
                 "is not served: this build cannot export traces; right is to leave it out",
             );
         }
-        if let Some(Given { value, source }) = self.settings.schedules.clone() {
-            for (key, problem) in schedules::check(&value) {
-                self.settings.problems.push(Problem::new(source.clone(), key, problem));
-            }
-        }
     }
 }
 
 /// A path for an error message: somebody may have put an address there.
-fn shown(file: &Path) -> String {
+pub(super) fn shown(file: &Path) -> String {
     redact(&file.display().to_string())
 }

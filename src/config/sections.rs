@@ -5,6 +5,7 @@ use super::kind::Checked;
 use super::profiles::Profiles;
 use super::url::{Secret, Url};
 use crate::job::Guarantee;
+use crate::schedule::Schedule;
 use crate::telemetry::logging;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -23,6 +24,8 @@ pub struct Config {
     pub log: LogSection,
     /// Compiled, the built-in ones among them.
     pub profiles: Profiles,
+    /// In the order in which they stand.
+    pub schedules: Vec<Schedule>,
 }
 
 /// `[amqp]`
@@ -173,7 +176,7 @@ pub(super) fn queue_type(values: &Values, path: &str) -> QueueType {
 }
 
 impl Config {
-    /// Builds every section; `values` holds every key that has a default.
+    /// Builds every section but the schedules; `values` holds every key that has a default.
     pub(super) fn build(values: &Values, profiles: Profiles) -> Self {
         let v = values;
         Self {
@@ -201,6 +204,7 @@ impl Config {
                 otlp_endpoint: url(v, "log.otlp_endpoint"),
             },
             profiles,
+            schedules: Vec::new(),
         }
     }
 }

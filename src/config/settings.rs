@@ -26,7 +26,7 @@ pub(super) struct Settings {
     /// What was set in each profile.
     pub profiles: BTreeMap<String, ProfileTable>,
     /// The list of schedules as a whole.
-    pub schedules: Option<Given>,
+    pub schedules: Option<Value>,
     /// Where the keys within tables of the user's own stand, by their path, joined by zeros.
     deep: BTreeMap<String, Source>,
     /// What is known to be wrong so far.
@@ -39,7 +39,7 @@ impl Settings {
         for (name, value) in table {
             match name.as_str() {
                 "profiles" => self.add_profiles(value, source),
-                "schedules" => self.schedules = Some(Given { value: value.clone(), source: source(&[name]) }),
+                "schedules" => self.set_schedules(value.clone(), source),
                 _ => self.add_section(&[name], value, source),
             }
         }
@@ -65,10 +65,20 @@ impl Settings {
         }
     }
 
+    fn set_schedules(&mut self, value: Value, source: &dyn Fn(&[&str]) -> Source) {
+        // The list is replaced as a whole, and so are its places.
+        self.deep.retain(|path, _| path.split('\0').next() != Some("schedules"));
+        self.remember(&["schedules"], &value, source);
+        self.schedules = Some(value);
+    }
+
     fn remember(&mut self, path: &[&str], value: &Value, source: &dyn Fn(&[&str]) -> Source) {
         self.deep.insert(path.join("\0"), source(path));
         for (name, value) in value.as_table().into_iter().flatten() {
             self.remember(&[path, &[name.as_str()]].concat(), value, source);
+        }
+        for (index, value) in value.as_array().into_iter().flatten().enumerate().filter(|(_, item)| item.is_table()) {
+            self.remember(&[path, &[index.to_string().as_str()]].concat(), value, source);
         }
     }
 
@@ -118,7 +128,7 @@ impl Settings {
             return;
         }
         match lower.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["schedules"] => self.schedules = Some(Given { value: read_any(text), source }),
+            ["schedules"] => self.set_schedules(read_any(text), &|_| source.clone()),
             ["profiles", name, ref keys @ ..] if !keys.is_empty() => {
                 let plain = |name: &str| name.to_lowercase().replace('-', "_");
                 let known = self.profiles.keys().cloned().chain(builtin().into_iter().map(|(name, _)| name));

@@ -16,6 +16,14 @@ pub(super) fn nearest<'c>(given: &str, candidates: impl Iterator<Item = &'c str>
         .map(|(_, _, candidate)| candidate)
 }
 
+/// The end of a sentence about a name that is none of these; `within` stands before the suggestion.
+pub(super) fn meant(within: &str, given: &str, names: &[&str]) -> String {
+    match nearest(given, names.iter().copied()) {
+        Some(meant) => format!("did you mean {within}{meant}?"),
+        None => format!("there are {}", names.join(", ")),
+    }
+}
+
 /// The number of letters to insert, delete or replace, or of neighbours to swap, to get from one word to the other.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

@@ -1,8 +1,9 @@
 //! `[celery.tasks."NAME"]`: the application's own tasks, read from TOML and compiled.
 
 use super::duration;
+use super::json;
 use super::kind::describe;
-use super::suggest::nearest;
+use super::suggest::{meant, nearest};
 use super::url::redact;
 use crate::job::{Guarantee, Mode};
 use crate::wire::celery::call::{self, KEYS, Mapped, Mapping, Returns, Wait};
@@ -103,11 +104,7 @@ impl Reader<'_> {
 
     fn known(&mut self, within: &str, table: &Table, names: &[&str], what: &str) {
         for key in table.keys().filter(|key| !names.contains(&key.as_str())) {
-            let meant = match nearest(key, names.iter().copied()) {
-                Some(meant) => format!("did you mean {within}{meant}?"),
-                None => format!("there are {}", names.join(", ")),
-            };
-            self.wrong(&format!("{within}{key}"), format!("is no key of {what}; {meant}"));
+            self.wrong(&format!("{within}{key}"), format!("is no key of {what}; {}", meant(within, key, names)));
         }
     }
 
@@ -257,29 +254,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A value as JSON; dates as TOML writes them.
     fn json(&mut self, key: &str, value: &Value) -> Option<Json> {
-        Some(match value {
-            Value::String(text) => text.as_str().into(),
-            Value::Integer(number) => (*number).into(),
-            Value::Boolean(flag) => (*flag).into(),
-            Value::Datetime(date) => date.to_string().into(),
-            Value::Float(number) if number.is_finite() => (*number).into(),
-            Value::Float(_) => {
-                self.expected(key, value, "a number that JSON has");
-                return None;
-            }
-            Value::Array(items) => {
-                let item = |(index, item)| self.json(&format!("{key}[{index}]"), item);
-                Json::Array(items.iter().enumerate().map(item).collect::<Option<_>>()?)
-            }
-            Value::Table(members) => {
-                let member = |(name, value): (&String, &Value)| {
-                    Some((name.clone(), self.json(&format!("{key}.{name}"), value)?))
-                };
-                Json::Object(members.iter().map(member).collect::<Option<_>>()?)
-            }
-        })
+        json::json(key, value).map_err(|(key, problem)| self.wrong(&key, problem)).ok()
     }
 }
 

@@ -39,6 +39,7 @@ impl Work {
             Targets::One(device) => (vec![Target { device, payload: None }], rules),
             Targets::Many(mut bulk) => (std::mem::take(&mut bulk.targets), bulk),
         };
+        job.id = "".into();
         job.targets = Targets::Many(rules);
         Self { devices: devices.unwrap_or(Devices::Listed(listed)), template: job }
     }

@@ -43,6 +43,7 @@ mod mqtt_web_server;
 mod packaging;
 mod proxy;
 mod readme;
+mod schedule_list;
 mod simulate;
 mod worker_answers;
 mod worker_bulk;

@@ -1,6 +1,7 @@
 //! The configuration as its users meet it: sources and their order, and every problem by its key, place and remedy.
 
 mod celery;
+mod schedules;
 
 use super::*;
 use crate::job::Guarantee;
@@ -248,19 +249,9 @@ fn a_claim_is_remembered_for_longer_than_its_command_can_take() {
 
 #[test]
 fn what_this_version_does_not_serve_is_said_and_not_ignored() {
-    for text in [
-        "[[schedules]]\nname = 'n'\ncron = '* * * * *'\njob = { device = 'd', command = 'c' }",
-        "[log]\notlp_endpoint = 'http://h:4317'",
-    ] {
-        let problem = problem(text);
-        assert!(problem.contains("is not served") && !problem.contains("canary"), "{problem}");
-    }
+    let problem = problem("[log]\notlp_endpoint = 'http://h:4317'");
+    assert!(problem.contains("is not served"), "{problem}");
     assert!(load(&with_file("schedules = []\n[worker]\nclaims = false\n[celery]\nenabled = true\nevents = true\ncontrol = true\n[celery.tasks]")).is_ok());
-    let problems = problems(&with_file("[[schedules]]\nnme = 'n'\nevery = '5'\nmisfire = 'never'"));
-    assert_eq!(problems.len(), 5, "{problems:?}");
-    assert!(
-        problems.iter().any(|problem| problem.contains("schedules[0].nme is no key of a schedule; did you mean name?"))
-    );
 }
 
 #[test]
