@@ -32,6 +32,7 @@ mod failures;
 mod fixtures;
 mod floors;
 mod journey;
+mod kubernetes;
 mod limits;
 mod mqtt_agent;
 mod mqtt_ends;
