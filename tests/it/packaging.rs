@@ -60,6 +60,7 @@ fn make_alone_prints_what_there_is() {
     for target in [
         "demo",
         "demo-celery",
+        "demo-scale",
         "test",
         "faults",
         "soak",
