@@ -44,6 +44,7 @@ mod mqtt_web_server;
 mod packaging;
 mod proxy;
 mod readme;
+mod scaling;
 mod simulate;
 mod worker_answers;
 mod worker_bulk;
