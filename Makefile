@@ -27,6 +27,10 @@ demo: build ## Private brokers, a fleet, two workers, a stream of jobs, and what
 demo-celery: build ## A Celery application that commands devices, on private brokers, step by step
 	scripts/demo-celery target/release/switchboard
 
+.PHONY: demo-scale
+demo-scale: build ## One backlog for one worker, for two, for four: how much faster it is done
+	target/release/switchboard demo --scale 1,2,4
+
 .PHONY: test
 test: setup ## Run every test, on brokers of its own
 	$(CARGO) test --locked --all-targets

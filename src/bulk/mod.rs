@@ -5,7 +5,6 @@ mod tally;
 mod targets;
 
 pub use tally::{TALLY, Tally};
-pub use tally::Tally;
 pub use targets::{Targets, WrongTargets};
 
 use crate::commander::{Command, NotStarted};

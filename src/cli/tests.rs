@@ -27,6 +27,7 @@ fn every_command_of_the_contract_is_understood() {
         "switchboard call d c {} --timeout 250ms --mqtt-url mqtt://h",
         "switchboard simulate --devices 10 --prefix x- --latency 20ms..200ms --silent 1% --reject 1% --duplicate 1% --late 1% --profile p",
         "switchboard demo",
+        "switchboard demo --scale 1,2,4 --jobs 100",
         "switchboard check --config f",
         "switchboard cancel id --wait 1s --queue q --json",
         "switchboard schedule list",

@@ -74,6 +74,14 @@ impl Ledger {
         ledger
     }
 
+    /// These requests are open, and nothing else.
+    pub(super) fn of_requests(ids: impl Iterator<Item = String>) -> Self {
+        let open: HashMap<String, Kind> = ids.map(|id| (id, Kind::Request)).collect();
+        let mut ledger = Self::default();
+        ledger.kinds[Kind::Request as usize] = open.len();
+        Self { open, ..ledger }
+    }
+
     /// How many results, dead letters and summaries are still missing.
     pub(super) fn missing(&self) -> usize {
         self.open.len() + self.bulk_open.len() + self.unreadable_open.len() + usize::from(self.summary_open)

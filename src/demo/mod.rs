@@ -3,7 +3,10 @@
 pub mod brokers;
 mod ledger;
 mod play;
+mod rounds;
+pub mod scale;
 mod script;
+mod stage;
 mod table;
 mod workers;
 

@@ -1,27 +1,21 @@
 //! The demonstration from the first broker to the last line.
 
-use super::brokers::{self, Mosquitto, RabbitMq, mosquitto, rabbitmq};
+use super::brokers::{Mosquitto, RabbitMq, mosquitto, rabbitmq};
 use super::ledger::Ledger;
 use super::script::{Kind, Script};
+use super::stage::{Desk, Devices, PREFIX, broker, publish};
 use super::table;
 use super::workers::Workers;
-use crate::amqp::{self, Address, Connection, Consumer, Delivery, Publisher, QueueSpec, ReplyQueue, Topology};
+use crate::amqp::{Consumer, Delivery, Publisher, QueueSpec, ReplyQueue, Topology};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
-use crate::mqtt::{self, Agent};
-use crate::profile::{Profile, builtin};
-use crate::simulator::{self, Behaviour, Counts, Fleet};
-use anyhow::{Context, bail};
+use crate::simulator::Behaviour;
 use futures_util::future::try_join_all;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
-const QUEUE: &str = "switchboard.commands";
 const DEAD: &str = "switchboard.dead";
 /// How often jobs are published.
 const TICK: Duration = Duration::from_millis(50);
@@ -31,7 +25,6 @@ const LOOK: Duration = Duration::from_millis(200);
 const COMPLETE_WITHIN: Duration = Duration::from_secs(60);
 /// How much longer than its time a late answer may take to become a result.
 const MARGIN: Duration = Duration::from_millis(500);
-const UP_WITHIN: Duration = Duration::from_secs(15);
 
 /// What is shown.
 #[derive(Clone, Debug)]
@@ -95,7 +88,7 @@ pub async fn run(program: &Path, options: &Options, say: impl Fn(&str)) -> anyho
         jobs: options.jobs,
         devices: options.devices,
         absent: options.absent,
-        prefix: "dev-".to_owned(),
+        prefix: PREFIX.to_owned(),
         timeout: options.timeout,
     };
     say("starting a private mosquitto");
@@ -103,8 +96,8 @@ pub async fn run(program: &Path, options: &Options, say: impl Fn(&str)) -> anyho
     say("starting a private RabbitMQ, which takes some ten seconds");
     let rabbitmq = broker(|| RabbitMq::start(rabbitmq::Options::default())).await?;
     say(&format!("starting {} workers and {} devices", options.workers, options.devices));
-    let mut workers = Workers::start(program, options.workers, &rabbitmq.url(), &mosquitto.url())?;
-    let devices = Devices::start(&mosquitto.url(), options).await?;
+    let mut workers = Workers::start(program, options.workers, &rabbitmq.url(), &mosquitto.url(), &[])?;
+    let devices = Devices::start(&mosquitto.url(), options.devices, &options.behaviour).await?;
     workers.ready().await?;
     say(&format!("the workers are ready: {}", workers.addresses().collect::<Vec<_>>().join(", ")));
     let played = play(&rabbitmq.url(), options, &script, &say).await;
@@ -122,74 +115,21 @@ pub async fn run(program: &Path, options: &Options, say: impl Fn(&str)) -> anyho
     Ok(Outcome { report: table::report(&ledger, &counts), right: ledger.is_right() })
 }
 
-/// Starts a broker off the runtime's thread.
-async fn broker<T: Send + 'static>(
-    start: impl FnOnce() -> Result<T, brokers::Error> + Send + 'static,
-) -> anyhow::Result<T> {
-    let started = spawn_blocking(start).await.context("the start of a broker panicked")?;
-    started.map_err(|error| match error {
-        missing @ brokers::Error::Missing { .. } => {
-            anyhow::Error::new(missing).context("`make demo` installs what is missing")
-        }
-        error => error.into(),
-    })
-}
-
-/// The simulated devices, in this process.
-struct Devices {
-    agent: Agent,
-    stop: CancellationToken,
-    task: JoinHandle<Counts>,
-}
-
-impl Devices {
-    async fn start(url: &str, options: &Options) -> anyhow::Result<Self> {
-        let profiles = builtin();
-        let (name, table) = profiles.iter().find(|(name, _)| name == "default").context("no profile \"default\"")?;
-        let Ok(profile) = Profile::compile(name, table) else { bail!("the profile \"default\" does not compile") };
-        let agent = Agent::connect(mqtt::Options::new(url)?).await?;
-        let (devices, behaviour) = (options.devices, options.behaviour.clone());
-        let fleet_options = simulator::Options { devices, behaviour, ..simulator::Options::default() };
-        let fleet = Fleet::start(agent.clone(), Arc::new(profile), fleet_options).await?;
-        let stop = CancellationToken::new();
-        let task = tokio::spawn(fleet.run(stop.clone()));
-        Ok(Self { agent, stop, task })
-    }
-
-    async fn stop(self) -> anyhow::Result<Counts> {
-        self.stop.cancel();
-        let counts = self.task.await.context("the devices panicked")?;
-        self.agent.close().await;
-        Ok(counts)
-    }
-}
-
 /// Sends everything and books what comes back.
 async fn play(url: &str, options: &Options, script: &Script, say: &impl Fn(&str)) -> anyhow::Result<Ledger> {
-    let settings = amqp::Options {
-        url: url.to_owned(),
-        connection_name: "switchboard demo".to_owned(),
-        ..amqp::Options::default()
-    };
-    // Two, since what is published must not wait behind what is consumed.
-    let (sending, receiving) =
-        (Connection::start(settings.clone(), "produce"), Connection::start(settings.clone(), "collect"));
-    tokio::try_join!(sending.up(UP_WITHIN), receiving.up(UP_WITHIN))?;
-    let mut replies = ReplyQueue::open(&receiving, 500).await?;
+    let mut desk = Desk::open(url).await?;
     let topology = Topology { queues: vec![QueueSpec::keeping(DEAD)], declare: false, ..Topology::default() };
-    let (consumer, mut dead) = Consumer::start(receiving.clone(), topology, DEAD.to_owned(), 100);
-    let publisher = Publisher::start(sending.clone(), settings);
-    let reply_to = replies.name().to_owned();
+    let (consumer, mut dead) = Consumer::start(desk.receiving.clone(), topology, DEAD.to_owned(), 100);
+    let reply_to = desk.replies.name().to_owned();
     say(&format!("sending {} jobs, {} a second, and one bulk between them", script.jobs, options.per_second));
     let mut ledger = Ledger::new(script);
     let tail = options.behaviour.late_after.saturating_sub(options.timeout) + options.behaviour.slowest + MARGIN;
     tokio::try_join!(
-        produce(&publisher, script, options.per_second, &reply_to),
-        collect(&mut replies, &mut dead, &mut ledger, sending_time(options) + COMPLETE_WITHIN, tail, say),
+        produce(&desk.publisher, script, options.per_second, &reply_to),
+        collect(&mut desk.replies, &mut dead, &mut ledger, sending_time(options) + COMPLETE_WITHIN, tail, say),
     )?;
-    publisher.close().await;
     consumer.stop().await;
-    tokio::join!(sending.close(), receiving.close());
+    desk.close().await;
     Ok(ledger)
 }
 
@@ -213,14 +153,6 @@ async fn produce(publisher: &Publisher, script: &Script, per_second: usize, repl
         });
         let bulk = (index == middle).then(|| Envelope { reply_to: Some(reply_to.to_owned()), ..script.bulk(now) });
         try_join_all(jobs.chain(bulk).map(|job| publish(publisher, job))).await?;
-    }
-    Ok(())
-}
-
-async fn publish(publisher: &Publisher, job: Envelope) -> anyhow::Result<()> {
-    let confirm = publisher.publish(Address::queue(QUEUE), job, true).await?;
-    if !confirm.routed {
-        bail!("the queue {QUEUE} is not there, which the workers declared");
     }
     Ok(())
 }

@@ -122,7 +122,7 @@ impl Script {
         there.chain((0..self.absent).map(|number| self.absent_device(number)))
     }
 
-    fn device(&self, number: usize) -> String {
+    pub(super) fn device(&self, number: usize) -> String {
         format!("{}{number}", self.prefix)
     }
 
@@ -130,7 +130,8 @@ impl Script {
         format!("absent-{number}")
     }
 
-    fn plain(&self, id: String, targets: Targets, payload: Payload, now: u64) -> Job {
+    /// A request with this id and nothing special about it, made now (milliseconds since the Unix epoch).
+    pub(super) fn plain(&self, id: String, targets: Targets, payload: Payload, now: u64) -> Job {
         Job {
             id: id.into(),
             targets,

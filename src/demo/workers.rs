@@ -32,8 +32,14 @@ struct One {
 }
 
 impl Workers {
-    /// Starts so many, each with an HTTP port of its own.
-    pub(super) fn start(program: &Path, count: usize, amqp_url: &str, mqtt_url: &str) -> anyhow::Result<Self> {
+    /// Starts so many, each with an HTTP port of its own, and with these options besides.
+    pub(super) fn start(
+        program: &Path,
+        count: usize,
+        amqp_url: &str,
+        mqtt_url: &str,
+        more: &[&str],
+    ) -> anyhow::Result<Self> {
         let leash = Leash::new("demo").context("cannot make a folder for the workers' logs")?;
         let mut workers = Self { workers: Vec::new(), leash };
         for number in 1..=count {
@@ -42,7 +48,7 @@ impl Workers {
             let out = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
             let mut command = Command::new(program);
             command.args(["worker", "--amqp-url", amqp_url, "--mqtt-url", mqtt_url]);
-            command.args(["--http", &format!("127.0.0.1:{http}")]);
+            command.args(["--http", &format!("127.0.0.1:{http}")]).args(more);
             // Nothing of the machine's own configuration may count: no file of this folder, no variable.
             command.current_dir(workers.leash.folder());
             for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SWITCHBOARD")) {

@@ -59,6 +59,31 @@ async fn it_accounts_for_every_job_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn two_replicas_are_faster_than_one_and_every_job_of_both_backlogs_is_accounted_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut scale = demo(folder.path());
+    scale.args(["--scale", "1,2", "--jobs", "600"]);
+    let output = timeout(WITHIN, scale.output()).await.expect("it ends by itself").unwrap();
+    let (said, progress) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    // It fails by itself where two replicas bring less than half of what they should.
+    assert_eq!(output.status.code(), Some(0), "{said}\n{progress}");
+    assert!(said.contains("Every job is accounted for: each has one result."), "{said}");
+    for replicas in ["1", "2"] {
+        assert!(said.lines().any(|line| line.split_whitespace().next() == Some(replicas)), "{replicas} in\n{said}");
+    }
+    gone(folder.path()).await;
+}
+
+#[tokio::test]
+async fn numbers_of_replicas_that_do_not_rise_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for numbers in ["2,1", "2,2", "0,1", "1,two"] {
+        let output = demo(folder.path()).args(["--scale", numbers]).output().await.unwrap();
+        assert_eq!(output.status.code(), Some(64), "{numbers}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[tokio::test]
 async fn an_interrupt_while_a_broker_starts_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = demo(folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -91,7 +91,8 @@ fn the_sums_of_the_page_are_those_of_the_program() {
     }
 }
 
-fn thousands(number: u64) -> String {
+/// With a comma between each three digits, as the pages write numbers.
+pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().map(|group| std::str::from_utf8(group).unwrap()).collect();

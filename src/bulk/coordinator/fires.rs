@@ -3,7 +3,8 @@
 use super::actor::Actor;
 use crate::amqp::Error;
 use crate::deadline::Now;
-use crate::job::{Job, Target, Targets};
+use crate::bulk::Targets;
+use crate::job::{self, Job, Target};
 use crate::metrics::metrics;
 use crate::schedule::{self, Decision, Devices, Schedule};
 use crate::wire::bulk::{Carried, End, Fire, Record, Start, shard_of};
@@ -84,7 +85,9 @@ impl Actor {
         }
         let targets = match &schedule.work.devices {
             Devices::Listed(targets) => Ok(targets.clone()),
-            Devices::File(path) => (self.outside.file)(path),
+            Devices::File(path) => Targets::of_file(path, self.options.limits)
+                .map(|found| found.targets)
+                .map_err(|wrong| wrong.to_string()),
             Devices::Online => {
                 // Whoever asks for it twice at one time has it once: what is due then is decided when the devices are known.
                 if !self.discovering.insert(schedule.name.clone()) {
@@ -167,11 +170,11 @@ impl Actor {
         let job = Job { id: id.clone(), enqueued_at: Some(now), ..schedule.job(now, targets.to_vec()) };
         let body = native::encode(&job).body;
         let end = schedule.reply_to.clone().map(|reply_to| {
-            let mut job = job;
-            if let Targets::Many(bulk) = &mut job.targets {
+            let mut rest = job;
+            if let job::Targets::Many(bulk) = &mut rest.targets {
                 bulk.targets.clear();
             }
-            let mut message = native::encode(&job);
+            let mut message = native::encode(&rest);
             message.reply_to = Some(reply_to);
             End { queue: self.options.jobs_queue.clone(), message: Carried::of(message) }
         });

@@ -24,7 +24,6 @@ use crate::schedule::Schedule;
 use crate::wire::bulk::shard_of;
 use crate::wire::native;
 use futures_util::future::BoxFuture;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -82,8 +81,6 @@ pub type Online = Box<dyn Fn(&str) -> BoxFuture<'static, Result<Vec<Target>, Str
 pub struct Outside {
     /// Whether the job of that id, made then (milliseconds since the Unix epoch), is called off.
     pub is_cancelled: Box<dyn Fn(&str, Option<u64>) -> bool + Send + Sync>,
-    /// The devices that a file lists.
-    pub file: Box<dyn Fn(&Path) -> Result<Vec<Target>, String> + Send + Sync>,
     /// Who is there.
     pub online: Online,
     /// For the queues in which bulks wait for room.
