@@ -124,7 +124,8 @@ impl Connection {
         tokio::select! {
             biased;
             () = self.shared.closing.cancelled() => Err(Error::Closed),
-            found = link.wait_for(Option::is_some) => found.ok().and_then(|link| link.clone()).ok_or(Error::Closed),
+            // One that was given up stays there until the supervisor has seen it.
+            found = link.wait_for(|link| link.as_ref().is_some_and(|link| !link.pulse.lost.is_cancelled())) => found.ok().and_then(|link| link.clone()).ok_or(Error::Closed),
         }
     }
 

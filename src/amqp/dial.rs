@@ -10,7 +10,8 @@ use async_rs::traits::Reactor;
 use lapin::tcp::{AsyncTcpStream, RustlsConnector};
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{ConnectionProperties, ErrorKind};
-use socket2::SockRef;
+use rustix::net::connect_unspec;
+use rustix::net::sockopt::set_socket_linger;
 use tokio::time::{Instant, timeout_at};
 
 use super::runtime::{Kit, TcpStream};
@@ -38,7 +39,8 @@ impl Cut {
     }
 
     /// The same, and what the system holds for a peer that does not read goes out no more: a path that was silent may work
-    /// again within minutes, and would carry it there as if nothing had happened.
+    /// again within minutes, and would carry it there as if nothing had happened. The peer is told by a reset, at which what
+    /// lies between here and there may drop it too.
     pub(super) fn sever(&self) {
         self.end(true);
     }
@@ -47,8 +49,10 @@ impl Cut {
         let mut socket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Socket::Open(stream) = &*socket {
             if discards {
-                // An option of the socket, not of this duplicate: it counts for the last close, which is lapin's.
-                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+                // Where it does not end a connection (elsewhere than on Linux), closing without linger discards too, once lapin's
+                // thread has closed its end; an option is the socket's, not this duplicate's.
+                let _ = set_socket_linger(stream, Some(Duration::ZERO));
+                let _ = connect_unspec(stream);
             }
             // An error means that it is down already.
             let _ = stream.shutdown(Shutdown::Both);

@@ -244,11 +244,16 @@ impl Shard {
 
     fn taken(&mut self, arrived: Option<lapin::Result<lapin::message::Delivery>>) -> Result<ShardDelivery, Error> {
         match arrived {
-            Some(Ok(delivery)) if delivery.acker.usable() => Ok(ShardDelivery {
-                tag: Tag { shard: self.number, number: delivery.delivery_tag },
-                envelope: properties::envelope(&delivery.properties, delivery.data),
-                redelivered: delivery.redelivered,
-            }),
+            Some(Ok(delivery)) if delivery.acker.usable() => {
+                let mut body = delivery.data;
+                // lapin lets it grow frame by frame, to up to twice its size; a log is kept for long.
+                body.shrink_to_fit();
+                let mut envelope = properties::envelope(&delivery.properties, body);
+                // It counts the redeliveries of this message; a copy of it begins anew.
+                envelope.headers.take("x-delivery-count");
+                let tag = Tag { shard: self.number, number: delivery.delivery_tag };
+                Ok(ShardDelivery { tag, envelope, redelivered: delivery.redelivered })
+            }
             Some(Ok(_)) => Err(self.ends(lost())),
             Some(Err(error)) => Err(self.ends(error.into())),
             None => {

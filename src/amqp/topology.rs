@@ -243,7 +243,7 @@ enum Declare {
 /// How much there is at a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Depth {
-    /// Consumers, those included that wait for the single active one to go.
+    /// Consumers that may be given messages: where only a single one is active, one at most, however many wait for it to go.
     pub consumers: u32,
     /// Messages that are ready; what consumers hold is not among them.
     pub messages: u32,
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn a_shard_has_one_active_consumer_and_nothing_that_takes_messages_away() {
-        let wanted: [(&str, Value); 2] = [("x-queue-type", "quorum".into()), ("x-single-active-consumer", Value::Bool(true))];
+        let wanted: [(&str, Value); 2] = [("x-queue-type", "quorum".into()), (SINGLE_ACTIVE, Value::Bool(true))];
         assert_eq!(names(&QueueSpec::shard("s")), wanted.map(|(name, value)| (name.to_owned(), value)));
     }
 

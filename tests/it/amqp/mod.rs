@@ -23,6 +23,7 @@ mod publishing;
 mod refusals;
 mod replies;
 mod settling;
+mod shard;
 mod streams;
 mod topology;
 
