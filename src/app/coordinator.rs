@@ -57,7 +57,7 @@ pub(super) fn outside(config: &Config, worker: &Worker, channels: ChannelPool) -
             let profile = profile.ok_or_else(|| format!("there is no profile {name:?}"))?;
             let mut options = options.map_err(|error| format!("{error:#}"))?;
             // A broker drops what it cannot queue for one client; of QoS 0 it queues nothing.
-            options.max_qos = Qos::AtMostOnce;
+            (options.subscribe_qos, options.session_expiry) = (Qos::AtMostOnce, Duration::ZERO);
             online(options, profile).await
         }
         .boxed()

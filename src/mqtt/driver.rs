@@ -63,6 +63,7 @@ impl Driver {
             queue: options.queue,
             max_inflight: options.max_inflight,
             filters_per_subscribe: options.filters_per_subscribe,
+            subscribe_qos: options.subscribe_qos,
             kept_session: !options.session_expiry.is_zero(),
         };
         Self { session: Session::new(limits), options, ops, port, state, closing, epoch: 0 }

@@ -1,6 +1,7 @@
 //! How to reach the broker, and every limit of the agent.
 
 use super::error::Error;
+use super::message::Qos;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -96,6 +97,9 @@ pub struct Options {
     pub linger: Duration,
     /// Filters in one SUBSCRIBE packet; some brokers take only eight.
     pub filters_per_subscribe: usize,
+    /// The QoS of subscriptions. At 1 a broker queues what it cannot send at once, and drops what is over its limit for a
+    /// client: at 0 thousands of retained messages come without that.
+    pub subscribe_qos: Qos,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -162,6 +166,7 @@ impl Options {
             reader_queue: 1024,
             linger: Duration::from_secs(30),
             filters_per_subscribe: 64,
+            subscribe_qos: Qos::AtLeastOnce,
         })
     }
 

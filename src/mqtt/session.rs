@@ -38,6 +38,7 @@ pub(crate) struct Limits {
     pub(crate) queue: usize,
     pub(crate) max_inflight: usize,
     pub(crate) filters_per_subscribe: usize,
+    pub(crate) subscribe_qos: Qos,
     /// Whether the broker may send a message again after a reconnect.
     pub(crate) kept_session: bool,
 }
@@ -280,7 +281,7 @@ impl Session {
         {
             let pkid = self.inflight.free_pkid(|pkid| self.subscriptions.uses(pkid));
             if let Some((filters, id)) = self.subscriptions.next_subscribe(pkid, most, now) {
-                out.subscribe(pkid, &filters, Qos::AtLeastOnce, ids.then_some(id));
+                out.subscribe(pkid, &filters, self.limits.subscribe_qos, ids.then_some(id));
             } else if let Some(filters) = self.subscriptions.next_unsubscribe(pkid, most, now) {
                 out.unsubscribe(pkid, &filters);
             } else {

@@ -143,6 +143,12 @@ impl Worker {
         control::heed(&self.shared, stream, name).await;
     }
 
+    /// Says whether the job of an id, made then (milliseconds since the Unix epoch), is called off, as far as was read by now.
+    pub fn called_off(&self) -> Box<dyn Fn(&str, Option<u64>) -> bool + Send + Sync> {
+        let shared = self.shared.clone();
+        Box::new(move |id, made_at| shared.cancels().is_cancelled(id, made_at))
+    }
+
     /// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of
     /// the given [`Shutdown`], which the caller waits for; the sources are handed back for their last acks.
     pub async fn run(self, mut changes: mpsc::Receiver<Change>) -> Vec<Arc<Source>> {

@@ -27,6 +27,7 @@ fn limits() -> Limits {
         queue: 100,
         max_inflight: MAX_INFLIGHT,
         filters_per_subscribe: 3,
+        subscribe_qos: Qos::AtLeastOnce,
         kept_session: true,
     }
 }
