@@ -57,11 +57,12 @@ fn devices_come_from_a_file_or_from_what_they_say_of_themselves() {
         ),
         ("devices_file = 5", "schedules.n.job.devices_file is the number 5; right is the path"),
         ("devices_online = false", "schedules.n.job.devices_online is false; right is true"),
-        ("devices_online = true, profile = 'mrpc'", "devices_online is true, and the profile \"mrpc\" has no topic"),
+        ("devices_online = true, profile = 'quiet'", "devices_online is true, and the profile \"quiet\" has no topic"),
         ("devices_online = true, device = 'd'", "schedules.n.job has device and devices_online together; exactly one"),
         ("payload = 1", "schedules.n.job has no device; exactly one of device, devices, targets, devices_file"),
     ] {
-        let problem = problem(&source(wrong));
+        let quiet = "[profiles.quiet]\ntopic = '{device}/{command}'\n";
+        let problem = problem(&(source(wrong) + quiet));
         assert!(problem.contains(says), "{problem}");
     }
 }
