@@ -23,12 +23,9 @@ pub const DEAD_LETTER_REASONS: [&str; 8] = [
 /// Why a fire of a schedule lapses: the closed set of the label `reason`.
 pub const LAPSE_REASONS: [&str; 4] = [
     // It was late by more than its grace, and another one made up for it, or none was to.
-    "misfire",
-    // It was too late to be made up for.
-    "too_old",
-    // The fire before it was still running.
-    "overlap",
-    // Nobody could say which devices there are.
+    "misfire", // It was too late to be made up for.
+    "too_old", // The fire before it was still running.
+    "overlap", // Nobody could say which devices there are.
     "devices",
 ];
 

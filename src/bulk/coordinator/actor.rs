@@ -1,14 +1,13 @@
 //! The actor of one shard: it reads its queue, does what follows from it, and holds on to what it has not written down.
 
 use super::course::{Release, Rules};
-use super::office::{Office, Room, Wish};
+use super::gauges::Gauges;
+use super::office::{Office, Room};
 use super::plan::ChunkLimits;
 use super::{Options, Outside, fires, log, words};
-use crate::amqp::{Address, Confirm, Connection, Error, QueueSpec, Shard, ShardDelivery, Tag};
-use crate::bulk::Tally;
+use crate::amqp::{Address, Confirm, Connection, Error, QueueSpec, Shard, ShardDelivery};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
-use crate::metrics::metrics;
 use crate::outcome::Status;
 use crate::wire::bulk::{Chunk, Report, shard_queue};
 use crate::wire::native::Control;
@@ -50,7 +49,7 @@ pub(super) struct Actor {
     is_active: bool,
     /// Whether its barrier is on its way.
     has_barrier: bool,
-    active: Active,
+    gauges: Gauges,
     /// Devices that all workers together can have under way, and as many again.
     capacity: usize,
     workers_at: Option<Instant>,
@@ -58,7 +57,7 @@ pub(super) struct Actor {
     resting_until: Option<Instant>,
     pub(super) discovering: HashSet<Arc<str>>,
     pub(super) discovered: (mpsc::Sender<fires::Discovered>, mpsc::Receiver<fires::Discovered>),
-    has_ladder: bool,
+    pub(super) has_ladder: bool,
     /// There is more to do than was done.
     more: bool,
 }
@@ -92,7 +91,7 @@ impl Actor {
             rules,
             is_active: false,
             has_barrier: false,
-            active: Active::default(),
+            gauges: Gauges::default(),
             workers_at: None,
             cancels_at: None,
             resting_until: None,
@@ -136,13 +135,13 @@ impl Actor {
 
     fn take(&mut self, delivery: ShardDelivery) {
         self.is_active = true;
-        self.office.take(delivery.tag, delivery.envelope, Now::read().unix_ms);
+        self.office.take(delivery.tag, delivery.envelope, delivery.redelivered, Now::read().unix_ms);
     }
 
     async fn act(&mut self) -> Result<(), Error> {
         let now = Now::read().unix_ms;
         self.more = false;
-        self.active.count(self.office.bulks.len(), self.options.has_schedules(self.number));
+        self.gauges.count(self.office.bulks.len(), self.options.has_schedules(self.number));
         self.heed_cancels(now);
         self.count_workers().await?;
         self.grant_wishes(now).await?;
@@ -163,11 +162,7 @@ impl Actor {
         }
         let now = Now::read().unix_ms;
         let courses = self.office.bulks.values().filter_map(|bulk| bulk.course.wakes_at(&self.rules));
-        let at = courses
-            .chain(self.office.due_at())
-            .chain(self.next_fire(now))
-            .filter(|at| *at > now)
-            .min();
+        let at = courses.chain(self.office.due_at()).chain(self.next_fire(now)).filter(|at| *at > now).min();
         let wait = at.map_or(Duration::from_secs(60), |at| Duration::from_millis(at - now));
         match self.office.bulks.is_empty() {
             true => wait,
@@ -342,50 +337,6 @@ impl Actor {
         }
         self.shard.publish(messages, FENCE).await
     }
-
-    async fn grant_wishes(&mut self, now: u64) -> Result<(), Error> {
-        let wishes = std::mem::take(&mut self.office.wishes);
-        if wishes.is_empty() {
-            return Ok(());
-        }
-        let (mut messages, mut granted) = (Vec::new(), Vec::new());
-        for wish in wishes {
-            let mut say = |tag: Tag, message: Option<(Address, Envelope)>| {
-                granted.push(tag);
-                messages.extend(message);
-            };
-            match wish {
-                Wish::Tell { tag, ask, reply_to, correlation_id } => {
-                    self.office.asked(&ask, now);
-                    let word = words::word(&self.office, &ask.id, now);
-                    let answer = Envelope { correlation_id, ..words::answer(&word) };
-                    say(tag, reply_to.map(|queue| (Address::queue(queue), answer)));
-                }
-                Wish::Later { tag, start } => say(tag, Some(self.later(*start).await?)),
-                Wish::Repeat { tag, end, ended } => say(tag, Some(words::ending(&end, &words::tally_of(&ended)))),
-                Wish::Refuse { tag, start } => say(tag, words::refusal(&start, &self.options.name)),
-                Wish::Fire { tag, fire } => {
-                    self.fire_now(&fire, now).await?;
-                    say(tag, None);
-                }
-            }
-        }
-        // A pause is one only once it survives us.
-        self.write_down(true).await?;
-        self.publish(messages).await?;
-        self.office.done.extend(granted);
-        Ok(())
-    }
-
-    /// Where a bulk waits for which there is no room.
-    async fn later(&mut self, start: Envelope) -> Result<(Address, Envelope), Error> {
-        if !self.has_ladder {
-            self.outside.channels.ensure_ladder(&self.queue).await?;
-            self.has_ladder = true;
-        }
-        tracing::info!(job_id = start.message_id, "a bulk waits: there are as many as may be at one time");
-        Ok((crate::amqp::delayed(&self.queue, self.options.again), start))
-    }
 }
 
 /// Opens the actor of a shard, and again whenever it ends, until the stop.
@@ -411,32 +362,6 @@ pub(super) async fn keep(
         let pause = Duration::from_millis(rand::random_range(200..1000));
         if stop.run_until_cancelled(sleep(pause)).await.is_none() {
             return;
-        }
-    }
-}
-
-/// What this shard has in the gauges, until dropped.
-#[derive(Default)]
-struct Active {
-    bulks: usize,
-    schedules: bool,
-}
-
-impl Active {
-    fn count(&mut self, bulks: usize, schedules: bool) {
-        let before = std::mem::replace(&mut self.bulks, bulks);
-        metrics().bulk_active(i32::try_from(bulks).unwrap_or(i32::MAX) - i32::try_from(before).unwrap_or(i32::MAX));
-        if schedules && !std::mem::replace(&mut self.schedules, true) {
-            metrics().scheduler_active(1);
-        }
-    }
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        metrics().bulk_active(-i32::try_from(self.bulks).unwrap_or(0));
-        if self.schedules {
-            metrics().scheduler_active(-1);
         }
     }
 }

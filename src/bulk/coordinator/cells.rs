@@ -73,11 +73,6 @@ impl Cells {
         merge(&mut self.at, &other.at);
         merge(&mut self.ended, &other.ended);
     }
-
-    /// How many places something is known of.
-    pub(super) fn len(&self) -> usize {
-        self.at.len().max(self.ended.len())
-    }
 }
 
 fn raise<T: Copy + Ord + Default>(cells: &mut Vec<T>, place: u32, to: T) {
@@ -226,12 +221,16 @@ mod tests {
         cells.end(3, Status::Succeeded);
         cells.end(3, Status::TimedOut);
         assert_eq!(cells.get(3), Cell::Ended(Status::Succeeded));
-        assert_eq!((cells.get(2), cells.len()), (Cell::Waiting, 4));
+        assert_eq!(cells.get(2), Cell::Waiting);
     }
 
     #[test]
     fn a_run_that_no_bulk_can_have_is_not_read() {
-        for wrong in [r#"{"at":[[4294967295,2]],"ended":""}"#, r#"{"at":[],"ended":"99999999999o"}"#, r#"{"at":[],"ended":"1z"}"#] {
+        for wrong in [
+            r#"{"at":[[4294967295,2]],"ended":""}"#,
+            r#"{"at":[],"ended":"99999999999o"}"#,
+            r#"{"at":[],"ended":"1z"}"#,
+        ] {
             assert!(serde_json::from_str::<Cells>(wrong).is_err(), "{wrong}");
         }
     }

@@ -242,9 +242,12 @@ impl Course {
     /// Takes back what was not heard of in time. What was only told, or may run twice, goes out again; of the rest nobody can say
     /// what became of it.
     pub(super) fn take_back(&mut self, now: u64, rules: &Rules) {
-        let sent = self.known.sent.iter().filter(|(release, _)| self.open.get(release).is_some_and(|open| open.out > 0));
-        let late: Vec<(u32, Sent)> =
-            sent.map(|(release, sent)| (*release, *sent)).filter(|(_, sent)| self.deadline(*sent, rules) <= now).collect();
+        let sent =
+            self.known.sent.iter().filter(|(release, _)| self.open.get(release).is_some_and(|open| open.out > 0));
+        let late: Vec<(u32, Sent)> = sent
+            .map(|(release, sent)| (*release, *sent))
+            .filter(|(_, sent)| self.deadline(*sent, rules) <= now)
+            .collect();
         if late.is_empty() {
             return;
         }

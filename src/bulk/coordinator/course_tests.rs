@@ -135,7 +135,8 @@ fn a_pause_holds_back_what_is_not_out_and_the_last_word_counts() {
 
 #[test]
 fn what_nobody_reports_is_lost_where_it_may_run_once_and_goes_out_again_where_it_may_run_twice() {
-    for (guarantee, purpose) in [(Guarantee::AtMostOnce, Purpose::TellUnknown), (Guarantee::AtLeastOnce, Purpose::Run)] {
+    for (guarantee, purpose) in [(Guarantee::AtMostOnce, Purpose::TellUnknown), (Guarantee::AtLeastOnce, Purpose::Run)]
+    {
         let mut course = course(plan(4, guarantee, |_| {}));
         let first = course.release(0, 1000, 99, &RULES);
         assert_eq!(course.wakes_at(&RULES), Some(OVER));

@@ -2,8 +2,8 @@
 
 use super::actor::Actor;
 use crate::amqp::Error;
-use crate::deadline::Now;
 use crate::bulk::Targets;
+use crate::deadline::Now;
 use crate::job::{self, Job, Target};
 use crate::metrics::metrics;
 use crate::schedule::{self, Decision, Devices, Schedule};
@@ -132,7 +132,10 @@ impl Actor {
             }
             Ok(targets) => records.extend(ids.iter().map(|(id, _)| self.start(schedule, id, &targets, now))),
             Err(problem) => {
-                tracing::error!(schedule = &*schedule.name, "its devices are not known, and it does not fire: {problem}");
+                tracing::error!(
+                    schedule = &*schedule.name,
+                    "its devices are not known, and it does not fire: {problem}"
+                );
                 metrics().schedule_lapsed("devices", ids.len() as u64);
             }
         }

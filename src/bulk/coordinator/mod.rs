@@ -11,11 +11,14 @@ mod course;
 #[cfg(test)]
 mod course_tests;
 mod fires;
+mod gauges;
+mod held;
 mod known;
 mod log;
 mod office;
 mod plan;
 mod standing;
+mod wishes;
 mod words;
 
 use crate::amqp::{ChannelPool, Connection};

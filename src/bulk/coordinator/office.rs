@@ -1,6 +1,7 @@
 //! What one coordinator knows of its shard: which messages it holds, what they add up to, and what they ask of it. Pure.
 
 use super::course::{Course, Release, Rules};
+use super::held::{Held, Log, PATIENCE};
 use super::known::Known;
 use super::log::{self, Entry, Out, Releases, Snapshot};
 use super::plan::Plan;
@@ -30,76 +31,11 @@ pub(super) struct Bulk {
     pub(super) log: Log,
 }
 
-/// A message that is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Held {
-    pub(super) tag: Tag,
-    /// Since when: milliseconds since the Unix epoch.
-    pub(super) since: u64,
-}
-
-/// The messages that a snapshot makes superfluous, the snapshot before it among them.
-#[derive(Debug, Default)]
-pub(super) struct Log {
-    pub(super) held: Vec<Tag>,
-    /// How many of them say what no snapshot says.
-    pub(super) news: usize,
-    /// When the first of these came.
-    pub(super) news_since: Option<u64>,
-    /// When the first of all came.
-    pub(super) since: Option<u64>,
-}
-
-/// How long messages are held.
-struct Patience {
-    /// So many that say something new make a snapshot.
-    news: usize,
-    /// So long after the first of them, in milliseconds, at the latest.
-    soon: u64,
-    /// So long is anything held at most, in milliseconds: far less than the broker's own limit of 30 minutes.
-    longest: u64,
-}
-
-const PATIENCE: Patience = Patience { news: 200, soon: 1000, longest: 600_000 };
-
-impl Patience {
-    fn over_at(&self, log: &Log) -> Option<u64> {
-        let soon = log.news_since.map(|since| since.saturating_add(self.soon));
-        let longest = log.since.map(|since| since.saturating_add(self.longest));
-        soon.into_iter().chain(longest).min()
-    }
-
-    fn is_over(&self, log: &Log, now: u64) -> bool {
-        self.over_at(log).is_some_and(|at| at <= now)
-    }
-}
-
 impl Bulk {
     /// The message that handed it over, once more.
     fn start_message(&self) -> Envelope {
         let id = Some(self.course.plan.id.to_string());
         Envelope { message_id: id, body: self.body.clone(), ..bulk::json("start", &()) }
-    }
-}
-
-impl Log {
-    fn hold(&mut self, tag: Tag, is_news: bool, now: u64) {
-        self.held.push(tag);
-        self.since.get_or_insert(now);
-        if is_news {
-            self.learnt(now);
-        }
-    }
-
-    /// Something is known that no message says, or whose message is held elsewhere.
-    pub(super) fn learnt(&mut self, now: u64) {
-        self.news += 1;
-        self.news_since.get_or_insert(now);
-    }
-
-    /// A snapshot is safe that says all of it.
-    pub(super) fn written_down(&mut self) -> Vec<Tag> {
-        std::mem::take(self).held
     }
 }
 
@@ -166,11 +102,14 @@ impl Office {
 
     /// Takes a message in. Everything that the log of a former coordinator holds adds up in any order; what it asks for is done
     /// after its barrier.
-    pub(super) fn take(&mut self, tag: Tag, envelope: Envelope, now: u64) {
+    pub(super) fn take(&mut self, tag: Tag, envelope: Envelope, redelivered: bool, now: u64) {
         let is_own = log::is_own(&envelope, &self.by);
         match log::read(&envelope) {
             Err(problem) => {
-                tracing::warn!(kind = envelope.kind, "a message of a shard queue is not understood, and dropped: {problem}");
+                tracing::warn!(
+                    kind = envelope.kind,
+                    "a message of a shard queue is not understood, and dropped: {problem}"
+                );
                 self.done.push(tag);
             }
             Ok(Entry::Barrier) => {
@@ -192,13 +131,18 @@ impl Office {
             Ok(Entry::Snapshot(Snapshot { id, known })) => {
                 self.keep(tag, &id, !is_own, now, |piece| piece.known.merge(known));
             }
-            Ok(Entry::Record(record)) => self.record(tag, record, envelope, is_own, now),
+            Ok(Entry::Record(record)) => {
+                // One that was given out before counts towards a limit that some brokers have: it is sent anew at once.
+                let held = Held { tag, since: if redelivered { 0 } else { now } };
+                self.record(held, record, envelope, is_own, now);
+            }
         }
     }
 
-    fn record(&mut self, tag: Tag, record: Record, envelope: Envelope, is_own: bool, now: u64) {
+    fn record(&mut self, held: Held, record: Record, envelope: Envelope, is_own: bool, now: u64) {
+        let tag = held.tag;
         match record {
-            Record::Start(start) => self.start(Held { tag, since: now }, *start, envelope, is_own, now),
+            Record::Start(start) => self.start(held, *start, envelope, is_own, now),
             Record::Reports(reports) => self.reports(tag, &reports, now),
             Record::Ask(ask) => {
                 let Envelope { reply_to, correlation_id, .. } = envelope;
@@ -294,7 +238,8 @@ impl Office {
         }
         let is_new = known == Known::default();
         let bytes: usize = self.bulks.values().map(|bulk| bulk.course.plan.bytes).sum();
-        let is_room = self.bulks.len() < self.room.bulks && (self.bulks.is_empty() || bytes + plan.bytes <= self.room.bytes);
+        let is_room =
+            self.bulks.len() < self.room.bulks && (self.bulks.is_empty() || bytes + plan.bytes <= self.room.bytes);
         // One that has begun goes on: its devices are out.
         if is_new && !is_room {
             self.done.extend(log.held);
@@ -312,10 +257,8 @@ impl Office {
     /// Everything that was there before is read: what has its list of devices goes on.
     fn recovered(&mut self, now: u64) {
         self.recovering = false;
-        if self.standing_log.held.is_empty() {
-            // Whoever takes over an empty queue learns of it by this.
-            self.standing_news(now);
-        }
+        // Whoever takes over a queue that is empty otherwise learns of it by this. And each snapshot is made anew.
+        self.standing_news(now);
         for mut piece in std::mem::take(&mut self.pieces).into_values() {
             if piece.starts.is_empty() {
                 // It ended, and this was not acked any more.
@@ -366,12 +309,15 @@ impl Office {
 
     /// Whether what is not written down yet has to be, for its number or its age.
     pub(super) fn is_due(&self, now: u64) -> bool {
-        self.logs().any(|log| log.news >= PATIENCE.news || PATIENCE.is_over(log, now))
+        let is_old = |bulk: &Bulk| bulk.start.since.saturating_add(PATIENCE.longest) <= now;
+        self.bulks.values().any(is_old)
+            || self.logs().any(|log| log.news >= PATIENCE.news || PATIENCE.is_over(log, now))
     }
 
     /// When that will be for its age, if nothing else happens.
     pub(super) fn due_at(&self) -> Option<u64> {
-        self.logs().filter_map(|log| PATIENCE.over_at(log)).min()
+        let starts = self.bulks.values().map(|bulk| bulk.start.since.saturating_add(PATIENCE.longest));
+        self.logs().filter_map(|log| PATIENCE.over_at(log)).chain(starts).min()
     }
 
     fn logs(&self) -> impl Iterator<Item = &Log> {

@@ -89,10 +89,6 @@ impl Plan {
         &self.rules
     }
 
-    pub(super) fn command(&self) -> &Arc<str> {
-        &self.job.command
-    }
-
     pub(super) fn is_at_most_once(&self) -> bool {
         self.job.guarantee.unwrap_or_default() == Guarantee::AtMostOnce
     }

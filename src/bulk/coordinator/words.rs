@@ -17,16 +17,20 @@ use std::sync::Arc;
 pub(super) fn said(course: &Course, purpose: Purpose) -> Option<Say> {
     let (status, code, message) = match purpose {
         Purpose::Run => return None,
-        Purpose::TellUnknown => {
-            (Status::Unknown, "lost", "nobody can say whether the device was commanded: its worker or coordinator was lost")
-        }
+        Purpose::TellUnknown => (
+            Status::Unknown,
+            "lost",
+            "nobody can say whether the device was commanded: its worker or coordinator was lost",
+        ),
         Purpose::GiveUp if course.known.cancelled => {
             (Status::Cancelled, "cancelled", "the bulk was cancelled before this device had its turn")
         }
         Purpose::GiveUp if course.known.aborted => {
             (Status::Cancelled, "aborted", "the bulk was aborted because too many devices failed")
         }
-        Purpose::GiveUp => (Status::Expired, "expired", "the time of the bulk was over before this device had its turn"),
+        Purpose::GiveUp => {
+            (Status::Expired, "expired", "the time of the bulk was over before this device had its turn")
+        }
     };
     Some(Say { status, code: code.to_owned(), message: message.to_owned() })
 }

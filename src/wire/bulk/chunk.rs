@@ -51,6 +51,8 @@ impl Chunk {
     /// The message of a chunk: the job with its devices, for whoever wants their results.
     pub fn encode(&self, job: &Job, reply_to: Option<&str>, correlation_id: Option<&str>) -> Envelope {
         let mut envelope = native::encode(job);
+        // Of its own: a message that finds no queue comes back under it.
+        envelope.message_id = Some(format!("{}/{}", job.id, self.release));
         envelope.reply_to = reply_to.map(str::to_owned);
         envelope.correlation_id = correlation_id.map(str::to_owned);
         envelope.headers.set(CHUNK, Value::Text(serde_json::to_string(self).unwrap_or_default()));
