@@ -40,6 +40,14 @@ pub struct Tag {
     number: u64,
 }
 
+#[cfg(test)]
+impl Tag {
+    /// One that no delivery has.
+    pub(crate) fn of(number: u64) -> Self {
+        Self { shard: u64::MAX, number }
+    }
+}
+
 /// One message of a shard's queue.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShardDelivery {

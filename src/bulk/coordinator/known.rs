@@ -33,6 +33,9 @@ pub(super) struct Sent {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Known {
     pub(super) cells: Cells,
+    /// Of the job that this is known of; 0 before anything was done about it.
+    #[serde(default)]
+    pub(super) digest: u64,
     /// The releases that devices are out with, or came back from.
     #[serde(default)]
     pub(super) sent: BTreeMap<u32, Sent>,
@@ -64,6 +67,7 @@ impl Known {
     /// Commutative, associative, idempotent.
     pub(super) fn merge(&mut self, other: Self) {
         self.cells.merge(&other.cells);
+        self.digest = self.digest.max(other.digest);
         for (release, sent) in other.sent {
             let known = self.sent.entry(release).or_insert(sent);
             *known = sent.max(*known);

@@ -16,6 +16,8 @@ mod held;
 mod known;
 mod log;
 mod office;
+#[cfg(test)]
+mod office_tests;
 mod plan;
 mod standing;
 mod wishes;

@@ -245,7 +245,7 @@ impl Office {
             self.done.extend(log.held);
             return self.wishes.push(Wish::Later { tag: held.tag, start: Box::new(envelope) });
         }
-        let mut known = known;
+        let mut known = Known { digest: plan.digest, ..known };
         if let Some(end) = start.end {
             known.add_end((start.at, end));
         }
@@ -265,16 +265,17 @@ impl Office {
                 self.done.extend(piece.log.held);
                 continue;
             }
-            // The first one holds the list; the others are known by it.
-            let mut first = true;
-            for (held, envelope) in piece.starts {
-                let Some(Ok(Record::Start(start))) = Record::decode(&envelope) else { continue };
-                let (known, log) = match std::mem::take(&mut first) {
-                    true => (std::mem::take(&mut piece.known), std::mem::take(&mut piece.log)),
-                    false => Default::default(),
-                };
-                let is_own = log::is_own(&envelope, "");
-                self.begin(held, *start, envelope, known, log, is_own, now);
+            let read = |(held, envelope): (Held, Envelope)| match Record::decode(&envelope) {
+                Some(Ok(Record::Start(start))) => Some((held, *start, envelope)),
+                _ => None,
+            };
+            let mut starts: Vec<_> = piece.starts.into_iter().filter_map(read).collect();
+            // What is known is known of one list; before anything is, the first one counts, and the others are known by it.
+            let digest = piece.known.digest;
+            starts.sort_by_key(|(_, start, _)| (bulk::digest(start.job.get().as_bytes()) != digest, start.at));
+            for (held, start, envelope) in starts {
+                let (known, log) = (std::mem::take(&mut piece.known), std::mem::take(&mut piece.log));
+                self.begin(held, start, envelope, known, log, false, now);
             }
         }
     }

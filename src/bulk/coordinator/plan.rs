@@ -2,9 +2,8 @@
 
 use crate::envelope::Envelope;
 use crate::job::{Bulk, Guarantee, Job, Payload, Target, Targets};
-use crate::wire::bulk::Start;
+use crate::wire::bulk::{self, Start};
 use crate::wire::native;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,8 +54,6 @@ impl Plan {
         };
         let targets = std::mem::take(&mut rules.targets).into();
         job.enqueued_at = start.made_at;
-        let mut hasher = DefaultHasher::new();
-        text.hash(&mut hasher);
         Ok(Self {
             id: start.id.clone(),
             job,
@@ -66,7 +63,7 @@ impl Plan {
             correlation_id: start.correlation_id.clone(),
             made_at: start.made_at,
             at: start.at,
-            digest: hasher.finish(),
+            digest: bulk::digest(text.as_bytes()),
             bytes: text.len(),
         })
     }

@@ -15,5 +15,5 @@ pub use carried::Carried;
 pub use chunk::{CHUNK, Chunk, Say};
 pub use ranges::Ranges;
 pub use record::{
-    Ask, Done, End, Fire, KIND, Record, Report, Stand, Start, What, Word, json, read, shard_of, shard_queue,
+    Ask, Done, End, Fire, KIND, Record, Report, Stand, Start, What, Word, digest, json, read, shard_of, shard_queue,
 };

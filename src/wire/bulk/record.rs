@@ -20,11 +20,12 @@ pub fn shard_queue(bulk_queue: &str, shard: u32) -> String {
 /// Which of so many shards a bulk belongs to. What a schedule fires is `NAME@INSTANT`, and belongs where the schedule does.
 pub fn shard_of(id: &str, shards: u32) -> u32 {
     let name = id.rsplit_once('@').map_or(id, |(name, _)| name);
-    // FNV-1a: the same in every process and version.
-    let hash = name
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    u32::try_from(hash % u64::from(shards.max(1))).unwrap_or_default()
+    u32::try_from(digest(name.as_bytes()) % u64::from(shards.max(1))).unwrap_or_default()
+}
+
+/// FNV-1a: the same in every process and version.
+pub fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3))
 }
 
 /// A record that comes from outside the coordinator. Its own are its own matter.
