@@ -6,7 +6,6 @@ pub mod run;
 mod table;
 
 use super::settings::Settings;
-use super::values;
 use crate::config::duration;
 use crate::schedule::{Calendar, Schedule};
 use std::process::ExitCode;
@@ -37,8 +36,8 @@ pub struct Next {
     /// One schedule; all of them without
     pub name: Option<String>,
     /// How many fires of each; 5 of one schedule, 1 of all where it is not given
-    #[arg(long, value_name = "N", value_parser = values::number)]
-    pub count: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: Option<u32>,
     /// One line of JSON each
     #[arg(long)]
     pub json: bool,

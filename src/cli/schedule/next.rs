@@ -28,7 +28,7 @@ pub fn run(config: &Config, args: &Next) -> anyhow::Result<ExitCode> {
         }
         let calendar = &schedule.calendar;
         let instants = std::iter::successors(calendar.next_after(now), |at| calendar.next_after(*at));
-        fires.extend(instants.take(count).map(|at| (at, *schedule)));
+        fires.extend(instants.take(count as usize).map(|at| (at, *schedule)));
     }
     fires.sort_by_key(|(at, _)| *at);
     if args.json {
