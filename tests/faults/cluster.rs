@@ -71,7 +71,8 @@ impl Cluster {
         let node = &mut self.nodes[asked];
         found("the queue has a leader", AGREED_WITHIN, async || {
             let listed = node.with(|node| node.ctl(&["list_queues", "name", "leader"])).await;
-            let line = listed.lines().find(|line| line.starts_with(queue))?;
+            // Its neighbours are named after it: those of Celery tasks, of suspects, of cancels.
+            let line = listed.lines().find(|line| line.split_whitespace().next() == Some(queue))?;
             NAMES.iter().position(|name| line.trim_end().ends_with(&format!("{name}@localhost")))
         })
         .await

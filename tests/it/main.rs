@@ -7,6 +7,7 @@ mod harness;
 mod amqp;
 mod backend;
 mod brokers;
+mod bulk_replicas;
 mod celery_answers;
 mod celery_canvas;
 mod celery_demo;
