@@ -2,7 +2,7 @@
 
 mod tally;
 
-pub use tally::Tally;
+pub use tally::{MAX_FAILED, TALLY, Tally};
 
 use crate::commander::{Command, NotStarted};
 use crate::job::{Bulk, Target};
