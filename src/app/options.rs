@@ -122,7 +122,11 @@ pub(super) fn worker_options(config: &Config, id: u32) -> worker::Options {
         cancel_ids: section.cancel_ids,
         claims: None,
         celery: None,
-        limits: native::Limits { max_payload_bytes: section.max_payload_bytes, max_devices: section.max_devices },
+        limits: native::Limits {
+            max_payload_bytes: section.max_payload_bytes,
+            max_devices: section.max_devices,
+            no_devices: false,
+        },
         recent: worker::RecentLimits {
             ids: section.recent_ids,
             bytes: section.recent_reply_bytes,

@@ -4,7 +4,7 @@ pub mod coordinator;
 mod tally;
 mod targets;
 
-pub use tally::{TALLY, Tally};
+pub use tally::{MAX_FAILED, TALLY, Tally};
 pub use targets::{Targets, WrongTargets};
 
 use crate::commander::{Command, NotStarted};

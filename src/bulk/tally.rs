@@ -1,5 +1,6 @@
 //! What came of a bulk so far: counts that always add up, and whether it is to go on. Pure.
 
+use crate::envelope::{Envelope, Value};
 use crate::job::Abort;
 use crate::outcome::Status;
 use crate::wire::native::{Summary, SummaryStatus};
@@ -19,12 +20,17 @@ pub struct Tally {
     /// Absent in what earlier versions handed on.
     #[serde(default)]
     cancelled: bool,
+    /// When it ended, where that was not just now: milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended_ms: Option<u64>,
 }
 
-/// The header in which a tally travels.
-pub const TALLY: &str = "x-switchboard-tally";
 /// Devices that a summary names.
-const MAX_FAILED: usize = 1000;
+pub const MAX_FAILED: usize = 1000;
+/// The header in which a bulk carries the tally of what is done.
+pub const TALLY: &str = "x-switchboard-tally";
+/// Bytes that the names of those that failed may have in the header: all headers of a message go in one frame of 128 KiB.
+const MAX_IN_HEADER: usize = 96 << 10;
 
 impl Tally {
     /// Nothing has come of `total` devices.
@@ -36,24 +42,45 @@ impl Tally {
             began_ms: now_ms,
             aborted: false,
             cancelled: false,
+            ended_ms: None,
         }
     }
 
-    /// A tally that is complete.
+    /// The tally of a whole bulk, kept elsewhere: `counts` in the order of [`Status::ALL`], of the devices that `failed` the
+    /// first thousand; times in milliseconds since the Unix epoch.
     pub fn of(
-        total: usize,
-        counts: [usize; Status::ALL.len()],
-        failed: Vec<Arc<str>>,
-        began_ms: u64,
-        aborted: bool,
-        cancelled: bool,
+        (total, counts): (usize, [usize; Status::ALL.len()]),
+        mut failed: Vec<Arc<str>>,
+        (began_ms, ended_ms): (u64, u64),
+        (aborted, cancelled): (bool, bool),
     ) -> Self {
-        Self { total, counts, failed, began_ms, aborted, cancelled }
+        failed.truncate(MAX_FAILED);
+        Self { total, counts, failed, began_ms, aborted, cancelled, ended_ms: Some(ended_ms) }
     }
 
-    /// As a header.
-    pub fn header(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+    /// The tally that a message carries.
+    pub fn carried(envelope: &Envelope) -> Option<Self> {
+        serde_json::from_str(envelope.headers.text(TALLY)?).ok()
+    }
+
+    /// Lets a message carry it. So that it fits, only as many of those that failed are named as 96 KiB have room for; their
+    /// number stays right.
+    pub fn carry(&self, envelope: &mut Envelope) {
+        let mut room = MAX_IN_HEADER;
+        let fits = |device: &&Arc<str>| {
+            // As it is written, with its quotes, and a comma.
+            let bytes = serde_json::to_string(device).map_or(usize::MAX, |text| text.len() + 1);
+            room.checked_sub(bytes).map(|left| room = left).is_some()
+        };
+        let failed = self.failed.iter().take_while(fits).cloned().collect();
+        // Numbers and texts cannot fail.
+        let text = serde_json::to_string(&Self { failed, ..self.clone() }).unwrap_or_default();
+        envelope.headers.set(TALLY, Value::Text(text));
+    }
+
+    /// Whether every device has its outcome, so that only the summary is left to be told.
+    pub fn is_complete(&self) -> bool {
+        self.recorded() == self.total
     }
 
     /// One device has its outcome.
@@ -66,7 +93,7 @@ impl Tally {
 
     /// How many devices have their outcome.
     pub fn recorded(&self) -> usize {
-        self.counts.iter().sum()
+        self.counts.iter().fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Whether so many have failed that the rest is not to be commanded; once true, it stays so.
@@ -95,7 +122,7 @@ impl Tally {
             total: self.total,
             counts: self.counts,
             failed: self.failed,
-            duration: Duration::from_millis(now_ms.saturating_sub(self.began_ms)),
+            duration: Duration::from_millis(self.ended_ms.unwrap_or(now_ms).saturating_sub(self.began_ms)),
         }
     }
 }
@@ -130,6 +157,25 @@ mod tests {
         assert_eq!(tally.summary(5).status, SummaryStatus::Cancelled);
         let handed_on = r#"{"total":1,"counts":[0,0,0,0,0,0,0,0],"failed":[],"began_ms":0,"aborted":false}"#;
         assert_eq!(serde_json::from_str::<Tally>(handed_on).unwrap(), Tally::new(1, 0));
+    }
+
+    #[test]
+    fn a_tally_that_is_carried_is_complete_and_names_as_many_as_there_is_room_for() {
+        let failed: Vec<Arc<str>> = (0..2000).map(|n| Arc::from(format!("\u{1}{n:0>250}"))).collect();
+        let counts = [0, 5000, 0, 0, 0, 0, 0, 0];
+        let tally = Tally::of((5000, counts), failed.clone(), (1_000, 61_000), (false, true));
+        let mut envelope = Envelope::default();
+        assert_eq!(Tally::carried(&envelope), None);
+        tally.carry(&mut envelope);
+        let bytes = envelope.headers.text(TALLY).unwrap().len();
+        assert!((90 << 10..100 << 10).contains(&bytes), "{bytes}");
+        let carried = Tally::carried(&envelope).unwrap();
+        assert!(carried.is_complete() && !Tally::new(1, 0).is_complete());
+        let summary = carried.summary(99_000_000);
+        assert_eq!((summary.status, summary.total, summary.counts), (SummaryStatus::Cancelled, 5000, counts));
+        assert_eq!(summary.duration, Duration::from_secs(60), "however long its end waited to be told");
+        assert!(summary.failed.len() > 300 && summary.failed[..] == failed[..summary.failed.len()]);
+        assert_eq!(tally.summary(0).failed.len(), MAX_FAILED);
     }
 
     #[test]

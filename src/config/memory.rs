@@ -50,8 +50,11 @@ impl Config {
     /// The bound for a worker with this configuration, where no message is larger than a job for one device may be. What
     /// is larger is refused, but only once it was received: the AMQP broker's `max_message_size` bounds it.
     pub fn memory(&self) -> Memory {
-        let (amqp, mqtt, worker) = (&self.amqp, &self.mqtt, &self.worker);
+        let (amqp, mqtt, worker, bulk) = (&self.amqp, &self.mqtt, &self.worker, &self.bulk);
         let job = largest_job(number(worker.max_payload_bytes));
+        // The payload that all devices share, and those of their own, of which a single one may be larger than the rest together.
+        let own = number(bulk.chunk_bytes.max(worker.max_payload_bytes)).saturating_mul(4).div_ceil(3);
+        let chunk = job.saturating_add(own).saturating_add(number(bulk.chunk).saturating_mul(TARGET));
         let answer = number(mqtt.max_answer_bytes);
         // JSON in JSON as it stands; bytes in base64, and text with escapes, up to twice as long.
         let result = answer.saturating_mul(2);
@@ -76,6 +79,9 @@ impl Config {
             part("recent replies", 2, number(worker.recent_reply_bytes)),
             part("breakers", number(worker.breaker_devices), BREAKER),
             part("devices of bulks", number(worker.bulk_devices), TARGET),
+            // As many again after a pause.
+            part("chunks", 2 * u64::from(bulk.prefetch) + 1, chunk.saturating_add(ENVELOPE)),
+            part("plans", 1, number(bulk.plan_bytes)),
             part("cancelled ids", number(worker.cancel_ids), CANCELLED),
             part("claim ids", claims * number(worker.claim_ids), CLAIM),
             part("claim replies", claims, number(worker.claim_reply_bytes)),
@@ -142,7 +148,7 @@ mod tests {
     fn each_limit_counts() {
         let default = with(|_| {});
         type Change = fn(&mut Config);
-        let changes: [Change; 12] = [
+        let changes: [Change; 16] = [
             |config| config.amqp.prefetch += 1,
             |config| config.celery.prefetch += 1,
             |config| config.worker.concurrency += 1,
@@ -155,6 +161,10 @@ mod tests {
             |config| config.worker.recent_reply_bytes += 1,
             |config| config.worker.breaker_devices += 1,
             |config| config.worker.bulk_devices += 1,
+            |config| config.bulk.prefetch += 1,
+            |config| config.bulk.chunk += 1,
+            |config| config.bulk.chunk_bytes = config.worker.max_payload_bytes + 3,
+            |config| config.bulk.plan_bytes += 1,
         ];
         for (index, change) in changes.into_iter().enumerate() {
             assert!(with(change) > default, "change {index}");

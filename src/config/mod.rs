@@ -1,5 +1,6 @@
 //! The configuration: defaults, then a file, then the environment, then flags; checked as a whole, or refused as a whole.
 
+mod bulk;
 mod celery;
 mod document;
 pub mod duration;
@@ -18,6 +19,7 @@ mod suggest;
 mod tasks;
 pub mod url;
 
+pub use bulk::BulkSection;
 pub use celery::{CelerySection, ExchangeType};
 pub use document::{commented_file, schema};
 pub use file::File;

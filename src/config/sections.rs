@@ -1,5 +1,6 @@
 //! The checked configuration, section by section, as the program is built from it.
 
+use super::bulk::BulkSection;
 use super::celery::CelerySection;
 use super::kind::Checked;
 use super::profiles::Profiles;
@@ -19,6 +20,7 @@ pub struct Config {
     pub amqp: AmqpSection,
     pub mqtt: MqttSection,
     pub worker: WorkerSection,
+    pub bulk: BulkSection,
     pub http: HttpSection,
     pub celery: CelerySection,
     pub log: LogSection,
@@ -167,7 +169,7 @@ pub(super) fn set<T>(get: fn(&Values, &str) -> Option<T>, values: &Values, path:
     get(values, path).expect("the table of keys gives this key this kind and a default")
 }
 
-fn size(values: &Values, path: &str) -> usize {
+pub(super) fn size(values: &Values, path: &str) -> usize {
     usize::try_from(set(count, values, path)).unwrap_or(usize::MAX)
 }
 
@@ -193,6 +195,7 @@ impl Config {
             },
             mqtt: MqttSection::build(v),
             worker: WorkerSection::build(v),
+            bulk: BulkSection::build(v),
             http: HttpSection { listen: set(listen, v, "http.listen") },
             celery: CelerySection::build(v, prefetch(v)),
             log: LogSection {

@@ -16,7 +16,8 @@ pub(crate) struct Cancels {
     at: HashMap<Arc<str>, u64>,
     /// In the order in which they were read; an id that was called off again stands there twice, and once in vain.
     order: VecDeque<(u64, Arc<str>)>,
-    running: HashMap<Arc<str>, Run>,
+    /// Several may run under one id: the pieces of one bulk.
+    running: HashMap<Arc<str>, Vec<Run>>,
     last_run: u64,
 }
 
@@ -50,13 +51,8 @@ impl Cancels {
             self.order.push_back((at, id));
         }
         self.forget(now);
-        match self.running.get(id) {
-            Some(run) if is_meant(run.made_at, at) => {
-                run.token.cancel();
-                true
-            }
-            _ => false,
-        }
+        let meant = self.running.get(id).into_iter().flatten().filter(|run| is_meant(run.made_at, at));
+        meant.inspect(|run| run.token.cancel()).count() > 0
     }
 
     /// Whether a job that was made then is called off.
@@ -71,14 +67,15 @@ impl Cancels {
         if self.is_cancelled(id, made_at) {
             token.cancel();
         }
-        self.running.insert(id.clone(), Run { number, made_at, token: token.clone() });
+        self.running.entry(id.clone()).or_default().push(Run { number, made_at, token: token.clone() });
         Watched { number, token }
     }
 
     /// It does not run any more.
     pub(crate) fn end(&mut self, id: &str, watched: &Watched) {
-        // By now another run may stand under the same id.
-        if self.running.get(id).is_some_and(|run| run.number == watched.number) {
+        let Some(runs) = self.running.get_mut(id) else { return };
+        runs.retain(|run| run.number != watched.number);
+        if runs.is_empty() {
             self.running.remove(id);
         }
     }
@@ -135,6 +132,19 @@ mod tests {
         assert!(cancels.cancel("a", NOW, NOW), "the second one still runs");
         cancels.end("a", &second);
         assert!(!cancels.cancel("a", NOW, NOW) && cancels.running.is_empty());
+    }
+
+    #[test]
+    fn every_piece_of_a_bulk_that_runs_is_called_off() {
+        let (mut cancels, id) = (Cancels::new(10), Arc::from("a"));
+        let runs = [Some(NOW), Some(NOW + 1), None].map(|made_at| cancels.run(&id, made_at));
+        assert!(cancels.cancel("a", NOW, NOW));
+        assert_eq!(runs.each_ref().map(|run| run.token.is_cancelled()), [true, false, true], "one was made later");
+        cancels.end("a", &runs[0]);
+        cancels.end("a", &runs[2]);
+        assert!(!cancels.cancel("a", NOW, NOW) && cancels.cancel("a", NOW + 1, NOW));
+        cancels.end("a", &runs[1]);
+        assert!(cancels.running.is_empty());
     }
 
     #[test]

@@ -10,7 +10,7 @@ fn page() -> String {
 
 /// Every text between backticks that is written like a key: `section.key`.
 fn keys(page: &str) -> Vec<&str> {
-    let sections = ["amqp", "mqtt", "worker", "http", "celery", "log"];
+    let sections = ["amqp", "mqtt", "worker", "bulk", "http", "celery", "log"];
     let quoted = page.split('`').skip(1).step_by(2);
     quoted.filter(|text| text.split_once('.').is_some_and(|(section, _)| sections.contains(&section))).collect()
 }
@@ -65,7 +65,7 @@ fn keys_in(text: &str, schema: &Value) -> bool {
 fn every_number_that_costs_memory_is_on_the_page() {
     let page = page();
     let named = keys(&page);
-    for section in ["amqp", "mqtt", "worker"] {
+    for section in ["amqp", "mqtt", "worker", "bulk"] {
         let schema = schema();
         let keys = schema["properties"][section]["properties"].as_object().unwrap();
         for (key, _) in keys.iter().filter(|(_, schema)| schema["type"] == "integer") {

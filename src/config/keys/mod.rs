@@ -1,6 +1,7 @@
 //! The one table of configuration keys: reading, the check for unknown keys, the JSON Schema and the documented file all
 //! come from it.
 
+mod bulk;
 mod celery;
 
 use super::kind::Kind;
@@ -36,12 +37,13 @@ pub(in crate::config) fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// What each section is about, in the order of the documented file.
-pub(in crate::config) const SECTIONS: [(&str, &str); 8] = [
+pub(in crate::config) const SECTIONS: [(&str, &str); 9] = [
     ("amqp", "The broker that jobs come from and results go to."),
     ("amqp.tls", "TLS to the AMQP broker, with an address that begins with amqps://."),
     ("mqtt", "The broker that devices are reached through."),
     ("mqtt.tls", "TLS to the MQTT broker, with an address that begins with mqtts:// or wss://."),
     ("worker", "How jobs are worked on."),
+    ("bulk", "Bulk jobs that are spread over all workers."),
     ("http", "Metrics and health."),
     ("celery", "Celery tasks."),
     ("log", "What is logged, on standard error."),
@@ -64,17 +66,23 @@ const MANY: u64 = 10_000_000;
 /// Every key outside `[profiles.NAME]` and `[[schedules]]`, whose names are the user's own.
 pub(in crate::config) const KEYS: &[Key] = &ALL;
 
-const ALL: [Key; MOST.len() + celery::KEYS.len()] = {
-    let mut all = [MOST[0]; MOST.len() + celery::KEYS.len()];
-    let mut index = 0;
+const PARTS: [&[Key]; 3] = [MOST, bulk::KEYS, celery::KEYS];
+
+const ALL: [Key; PARTS[0].len() + PARTS[1].len() + PARTS[2].len()] = {
+    let mut all = [MOST[0]; PARTS[0].len() + PARTS[1].len() + PARTS[2].len()];
+    let (mut part, mut within, mut index) = (0, 0, 0);
     while index < all.len() {
-        all[index] = if index < MOST.len() { MOST[index] } else { celery::KEYS[index - MOST.len()] };
-        index += 1;
+        if within == PARTS[part].len() {
+            (part, within) = (part + 1, 0);
+            continue;
+        }
+        all[index] = PARTS[part][within];
+        (within, index) = (within + 1, index + 1);
     }
     all
 };
 
-/// Every key outside `[celery]`.
+/// Every key outside `[bulk]` and `[celery]`.
 const MOST: &[Key] = &[
     key(
         "amqp.url",
@@ -98,7 +106,13 @@ const MOST: &[Key] = &[
         "How long the broker may take to confirm a message. A result is then sent again, with the same message_id;\n\
          a dead letter, or a job that goes back, is left to the broker's own means.",
     ),
-    key("amqp.bulk_queue", Kind::Queue, r#""switchboard.bulk""#, "The queue for the pieces of bulk jobs."),
+    key(
+        "amqp.bulk_queue",
+        Kind::Queue,
+        r#""switchboard.bulk""#,
+        "The queue for the pieces of bulk jobs that are spread over all workers; \"{amqp.bulk_queue}.coordinator.{N}\" are\n\
+         those of their coordinators. A quorum queue where it is declared.",
+    ),
     key(
         "amqp.dead_letter_queue",
         Kind::Queue,

@@ -17,7 +17,7 @@ const MIN_RATE: f64 = 0.001;
 
 /// `devices`: a list of ids.
 pub(super) fn devices(value: &RawValue, limits: &Limits) -> Result<Vec<Target>, String> {
-    let items = list("devices", value, limits.max_devices)?;
+    let items = list("devices", value, limits)?;
     let device =
         |(index, item)| Ok(Target { device: text(format_args!("devices[{index}]"), item)?.into(), payload: None });
     items.into_iter().enumerate().map(device).collect()
@@ -25,7 +25,7 @@ pub(super) fn devices(value: &RawValue, limits: &Limits) -> Result<Vec<Target>, 
 
 /// `targets`: a list of ids, each with a payload of its own where it has one.
 pub(super) fn targets(value: &RawValue, body: &Bytes, limits: &Limits) -> Result<Vec<Target>, String> {
-    let items = list("targets", value, limits.max_devices)?;
+    let items = list("targets", value, limits)?;
     let target = |(index, item): (usize, &RawValue)| {
         let here = format_args!("targets[{index}]");
         let mut members = Members::read(here, item.get(), TARGET);

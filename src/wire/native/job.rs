@@ -39,11 +39,13 @@ pub struct Limits {
     pub max_payload_bytes: usize,
     /// The most devices in one job.
     pub max_devices: usize,
+    /// Whether a list may have none: at the end of a bulk, when each of its devices has its outcome.
+    pub no_devices: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_payload_bytes: 262_144, max_devices: 1_000_000 }
+        Self { max_payload_bytes: 262_144, max_devices: 1_000_000, no_devices: false }
     }
 }
 

@@ -18,8 +18,12 @@ pub fn encode(job: &Job) -> Envelope {
     match &job.targets {
         Targets::One(device) => fields.set("device", device),
         Targets::Many(bulk) => {
-            let targets: Vec<_> = bulk.targets.iter().map(target).collect();
-            fields.set("targets", targets);
+            // The shorter list where there is a choice: what was within the broker's limit stays so.
+            if bulk.targets.iter().any(|target| target.payload.is_some()) {
+                fields.set("targets", bulk.targets.iter().map(target).collect::<Vec<_>>());
+            } else {
+                fields.set("devices", bulk.targets.iter().map(|target| &*target.device).collect::<Vec<_>>());
+            }
             let mut rules = Map::new();
             rules.extend(bulk.rate_per_second.map(|rate| ("rate_per_second".to_owned(), json!(rate))));
             rules.extend(bulk.concurrency.map(|most| ("concurrency".to_owned(), json!(most))));
@@ -109,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_as_the_same_job() {
-        let limits = Limits { max_payload_bytes: 1000, max_devices: 10 };
+        let limits = Limits { max_payload_bytes: 1000, max_devices: 10, no_devices: false };
         let one = Job {
             id: "01J".into(),
             targets: Targets::One("garage-7".into()),
@@ -143,8 +147,16 @@ mod tests {
             mode: Mode::Request,
             ..one.clone()
         };
-        for job in [one, plain, many] {
+        let Targets::Many(mut bulk) = many.targets.clone() else { panic!("many") };
+        bulk.targets.iter_mut().for_each(|target| target.payload = None);
+        let alike = Job { targets: Targets::Many(bulk.clone()), ..many.clone() };
+        bulk.targets.clear();
+        let ended = Job { targets: Targets::Many(bulk), ..alike.clone() };
+        for job in [one, plain, many, alike] {
             assert_eq!(decode(&encode(&job), &limits).unwrap(), job);
         }
+        let wrong = decode(&encode(&ended), &limits).unwrap_err();
+        assert_eq!(wrong.failure.message, "devices is an empty list; at least one device is right");
+        assert_eq!(decode(&encode(&ended), &Limits { no_devices: true, ..limits }).unwrap(), ended);
     }
 }

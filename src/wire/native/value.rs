@@ -1,5 +1,6 @@
 //! One value of a job, read as the type it must have, or a message that says what it is and what would be right.
 
+use super::job::Limits;
 use crate::excerpt::Excerpt;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -73,8 +74,12 @@ pub(in crate::wire) fn word<T: Copy>(field: &str, value: &RawValue, words: &[(&s
     })
 }
 
-/// The items of a list, at most so many.
-pub(in crate::wire) fn list<'a>(field: &str, value: &'a RawValue, most: usize) -> Result<Vec<&'a RawValue>, String> {
+/// The devices of a list, as many as there may be.
+pub(in crate::wire) fn list<'a>(
+    field: &str,
+    value: &'a RawValue,
+    limits: &Limits,
+) -> Result<Vec<&'a RawValue>, String> {
     if !value.get().starts_with('[') {
         return Err(wrong(field, value, "a list"));
     }
@@ -83,8 +88,10 @@ pub(in crate::wire) fn list<'a>(field: &str, value: &'a RawValue, most: usize) -
     let items =
         Vec::<&RawValue>::deserialize(&mut reader).map_err(|problem| format!("{field} is no list: {problem}"))?;
     match items.len() {
-        0 => Err(format!("{field} is an empty list; at least one device is right")),
-        n if n > most => Err(format!("{field} has {n} devices; at most {most} are right")),
+        0 if !limits.no_devices => Err(format!("{field} is an empty list; at least one device is right")),
+        n if n > limits.max_devices => {
+            Err(format!("{field} has {n} devices; at most {} are right", limits.max_devices))
+        }
         _ => Ok(items),
     }
 }

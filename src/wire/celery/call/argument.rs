@@ -145,7 +145,7 @@ pub(super) fn bounded(field: impl fmt::Display, payload: Payload, limits: &Limit
 
 /// A list of devices: ids, or objects of an id and a payload of its own; an own payload of `None` is none of its own.
 pub(super) fn devices(field: &str, value: &RawValue, limits: &Limits) -> Result<Vec<Target>, Fault> {
-    let items = value::list(field, value, limits.max_devices)?;
+    let items = value::list(field, value, limits)?;
     let target = |(index, item): (usize, &RawValue)| {
         let here = format_args!("{field}[{index}]");
         // A marked value, such as a UUID, is an id and no device with a payload.

@@ -8,7 +8,7 @@ use crate::job::{Abort, Bulk, BulkResults, Target};
 use crate::wire::celery::{Embed, Head, Json};
 use serde_json::{Value, json};
 
-pub(super) const LIMITS: Limits = Limits { max_payload_bytes: 64, max_devices: 3 };
+pub(super) const LIMITS: Limits = Limits { max_payload_bytes: 64, max_devices: 3, no_devices: false };
 
 pub(super) fn raw(json: &str) -> Json {
     Json::from(serde_json::value::RawValue::from_string(json.to_owned()).unwrap())
