@@ -34,7 +34,11 @@ pub(super) fn options(config: &Config, name: &Arc<str>) -> Options {
         control: worker::control_stream(&amqp.queue),
         shards: bulk.shards,
         declare: amqp.declare,
-        limits: native::Limits { max_payload_bytes: worker.max_payload_bytes, max_devices: worker.max_devices },
+        limits: native::Limits {
+            max_payload_bytes: worker.max_payload_bytes,
+            max_devices: worker.max_devices,
+            no_devices: false,
+        },
         chunk: bulk.chunk,
         chunk_bytes: bulk.chunk_bytes,
         lease: bulk.lease,

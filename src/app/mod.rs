@@ -4,6 +4,7 @@
 //! without what it needs to end well.
 
 mod celery;
+mod coordinator;
 mod intakes;
 mod node;
 mod options;
@@ -13,6 +14,7 @@ pub(crate) use options::host;
 pub use options::{amqp_options, commander_options, control, mqtt_options, topology};
 
 use crate::amqp::{self, ChannelPool, Connection, Publisher, Stream};
+use crate::bulk::coordinator as coordination;
 use crate::claims::{self, Log, LogState};
 use crate::commander::Commander;
 use crate::config::Config;
@@ -185,6 +187,7 @@ impl Parts {
 
     /// Takes jobs until the soft stop.
     async fn work(&self, config: &Config, options: amqp::Options, worker_options: worker::Options) {
+        let coordinating = Connection::start(options.clone(), "coordinate");
         let publisher = Publisher::start(self.publishing.clone(), options);
         let claims = match config.worker.claims {
             true => match self.claims_ready(config, &publisher).await {
@@ -198,21 +201,34 @@ impl Parts {
         let sources = intakes.of(config);
         let tasks = worker_options.celery.clone();
         let channels = ChannelPool::new(self.publishing.clone());
+        let name = worker_options.name.clone();
         let worker = Worker::new(
             worker::Options { claims: claims.clone(), ..worker_options },
             self.commander.clone(),
             sources,
             (publisher.clone(), self.publishing.state()),
-            channels,
+            channels.clone(),
             self.shutdown.clone(),
         );
         let spec = control(config);
-        let name = spec.name.clone();
-        worker.heed(Stream::start(self.consuming.clone(), spec, worker::CANCELS_KEPT, CONTROL_PREFETCH), &name).await;
+        let stream = spec.name.clone();
+        worker.heed(Stream::start(self.consuming.clone(), spec, worker::CANCELS_KEPT, CONTROL_PREFETCH), &stream).await;
+        // Not before it is known what is called off.
+        let coordinators = coordination::start(
+            coordinator::options(config, &name),
+            coordinator::outside(config, &worker, channels),
+            &coordinating,
+            &self.shutdown.soft(),
+        );
         let (changes, changed) = mpsc::channel(CHANGES);
         let node = tasks
             .map(|tasks| node::start(config, &tasks, self.publishing.clone(), intakes, self.shutdown.clone(), changes));
         let sources = worker.run(changed).await;
+        // Another replica's goes on where they end.
+        if timeout(LAST, coordinators.wait()).await.is_err() {
+            tracing::warn!("a coordinator did not end in time; another one takes its place all the same");
+        }
+        coordinating.close().await;
         if timeout(config.worker.patience, self.agent.state().wait_for(mqtt::LinkState::is_up)).await.is_err() {
             // What waits for the connection was not sent; closing the agent says so, and the jobs go back.
             self.agent.close().await;

@@ -1,13 +1,12 @@
 //! `switchboard bulk`: one job for many devices.
 
-use super::collected::{Collected, Summary};
+use super::collected::Collected;
 use super::payload::Payload;
-use super::progress::Progress;
-use super::report::{self, Answer};
+use super::report::Plain;
 use super::requester::{MARGIN, Requester};
 use super::settings::{Queue, Settings};
-use super::{BadUsage, FAILED, INTERRUPTED, print, runtime, say, signals, targets, values, verdict};
-use crate::amqp::ReplyQueue;
+use super::watch::{self, Bulk, End, Watched};
+use super::{BadUsage, FAILED, INTERRUPTED, print, runtime, say, standing, targets, values, verdict};
 use crate::bulk::Targets;
 use crate::config::Config;
 use crate::deadline::Now;
@@ -51,6 +50,9 @@ pub struct Args {
     /// The device profile
     #[arg(long)]
     pub profile: Option<String>,
+    /// The job's id, made where it is not given; a job that is sent again with its id is not run again while it is remembered
+    #[arg(long, value_name = "ID", value_parser = values::id)]
+    pub id: Option<String>,
     /// What a crash may cost
     #[arg(long, value_parser = values::guarantee())]
     pub guarantee: Option<Guarantee>,
@@ -70,15 +72,18 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
         return Err(BadUsage(problem.to_owned()).into());
     }
     let payload = Payload::of(args.payload.as_ref())?;
-    let limits =
-        native::Limits { max_payload_bytes: config.worker.max_payload_bytes, max_devices: config.worker.max_devices };
+    let limits = native::Limits {
+        max_payload_bytes: config.worker.max_payload_bytes,
+        max_devices: config.worker.max_devices,
+        no_devices: false,
+    };
     let Targets { targets, repeated, .. } = targets::read(&args.device, args.devices.as_deref(), limits)?;
     if repeated > 0 {
         say(format_args!("devices are named {repeated} times more than once; each is commanded once"));
     }
     let collected = Collected::new(targets.iter().map(|target| target.device.clone()));
     let job = Job {
-        id: ulid::Ulid::generate().to_string().into(),
+        id: args.id.clone().unwrap_or_else(|| ulid::Ulid::generate().to_string()).into(),
         targets: job::Targets::Many(job::Bulk {
             targets,
             rate_per_second: args.rate,
@@ -111,18 +116,16 @@ async fn bulk(config: &Config, args: &Args, job: Job, mut collected: Collected) 
     drop(job);
     let pace = args.rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
     let patience = args.timeout.unwrap_or(config.worker.default_timeout).saturating_add(pace).saturating_add(MARGIN);
-    let progress = Progress::new(collected.waiting(), args.json);
-    let waited = tokio::select! {
-        biased;
-        () = signals::interrupt() => {
-            drop(progress);
-            say(format_args!("interrupted; the job {id} goes on without us, with {} devices to go", collected.waiting()));
+    let devices = collected.waiting();
+    let watched = Bulk { config, requester: &requester, id: &id, devices, patience, json: args.json };
+    let watched = watch::watch(&watched, &mut replies, &mut collected).await;
+    let end = match watched.with_context(|| format!("the job {id} is enqueued, but its results cannot reach us"))? {
+        Watched::Ended(end) => end,
+        Watched::Left { cancelled } => {
+            say(left(&id, cancelled, collected.waiting(), args.queue.queue.as_deref()));
             return Ok(INTERRUPTED.into());
         }
-        waited = gather(&mut replies, &mut collected, &progress, patience, args.json) => waited,
     };
-    drop(progress);
-    let end = waited.with_context(|| format!("the job {id} is enqueued, but its results cannot reach us"))?;
     if !args.json && collected.has_failures() {
         print(collected.failures());
     }
@@ -139,9 +142,12 @@ async fn bulk(config: &Config, args: &Args, job: Job, mut collected: Collected) 
             }
             FAILED.into()
         }
-        End::Silence => {
+        End::Silence(ended) => {
             let (seconds, left) = (patience.as_secs_f64(), collected.waiting());
-            let advice = requester.advice();
+            let advice = match ended {
+                None => requester.advice(),
+                Some(state) => format!("its coordinator says that it is {}", standing::name(state)),
+            };
             say(format_args!("nothing more of the job {id} for {seconds} s, with {left} devices to go: {advice}"));
             FAILED.into()
         }
@@ -150,38 +156,30 @@ async fn bulk(config: &Config, args: &Args, job: Job, mut collected: Collected) 
     Ok(code)
 }
 
-/// How the results of a bulk ended.
-enum End {
-    /// With the summary, as they should.
-    Summary(Summary),
-    /// The job as a whole was refused.
-    Refused(Answer),
-    /// Nothing came for longer than any device may take.
-    Silence,
+/// What becomes of a bulk that nobody watches any longer, and how to look at it.
+fn left(id: &str, cancelled: bool, waiting: usize, queue: Option<&str>) -> String {
+    let id = Plain(id);
+    let queue = queue.map(|queue| format!(" --queue {}", Plain(queue))).unwrap_or_default();
+    let look = format!("`switchboard bulk-status {id}` says how it stands");
+    match cancelled {
+        true => format!("interrupted; the job {id} is being cancelled, with {waiting} devices to go; {look}"),
+        false => format!(
+            "interrupted; the job {id} goes on without us, with {waiting} devices to go; {look}, \
+             `switchboard cancel {id}{queue}` calls it off"
+        ),
+    }
 }
 
-async fn gather(
-    replies: &mut ReplyQueue,
-    collected: &mut Collected,
-    progress: &Progress,
-    patience: Duration,
-    json: bool,
-) -> anyhow::Result<End> {
-    while let Some(reply) = replies.next_within(patience).await? {
-        if json {
-            print(report::one_line(&reply.body));
-        }
-        if reply.kind.as_deref() == Some(native::SUMMARY) {
-            let summary = serde_json::from_slice(&reply.body).context("the summary cannot be read")?;
-            return Ok(End::Summary(summary));
-        }
-        let answer = Answer::read(&reply.body)?;
-        if answer.device.is_none() {
-            return Ok(End::Refused(answer));
-        }
-        if collected.take(&answer) {
-            progress.advance(collected.failed());
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_is_told_how_to_look_and_how_to_call_it_off_there() {
+        let text = left("b\n", false, 7, Some("mine"));
+        assert!(text.contains("`switchboard bulk-status b\\n`") && text.contains("with 7 devices to go"), "{text}");
+        assert!(text.ends_with("`switchboard cancel b\\n --queue mine` calls it off"), "{text}");
+        assert!(left("b", false, 7, None).contains("`switchboard cancel b`"));
+        assert!(!left("b", true, 7, None).contains("switchboard cancel"), "that was done");
     }
-    Ok(End::Silence)
 }

@@ -83,19 +83,7 @@ async fn cancel(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
             None
         }
     };
-    let control = Control::Cancel {
-        id: args.job_id.clone(),
-        at_ms: Now::read().unix_ms,
-        by: format!("cancel at {}", app::host()),
-    };
-    let reply_to = replies.as_ref().map(|replies| replies.name().to_owned());
-    let record = Envelope { reply_to, correlation_id: Some(args.job_id.clone()), ..control.encode() };
-    let channels = ChannelPool::new(connection.clone());
-    let published = channels.publish_routed(Address::queue(&stream), record, RECORD_WITHIN).await;
-    match published.with_context(|| format!("the stream {stream:?} did not take the record"))? {
-        Routing::Routed => {}
-        Routing::Unroutable => bail!("there is no stream {stream:?} any more: it was deleted just now"),
-    }
+    write(&connection, &stream, &args.job_id, replies.as_ref().map(ReplyQueue::name)).await?;
     let (end, answered) = match &mut replies {
         Some(replies) => words(replies, args.wait).await?,
         None => (End::Recorded, 0),
@@ -109,6 +97,29 @@ async fn cancel(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         End::Cancelled(_) | End::Recorded => ExitCode::SUCCESS,
         End::Finished(_) => FAILED.into(),
     })
+}
+
+/// Calls a job off over a connection that is there already; workers may say to `reply_to` what they know of it.
+///
+/// # Errors
+///
+/// The broker keeps no stream for this, or does not take the record.
+pub async fn record(config: &Config, connection: &Connection, id: &str, reply_to: Option<&str>) -> anyhow::Result<()> {
+    let stream = stream(config, connection).await?;
+    write(connection, &stream, id, reply_to).await
+}
+
+async fn write(connection: &Connection, stream: &str, id: &str, reply_to: Option<&str>) -> anyhow::Result<()> {
+    let control =
+        Control::Cancel { id: id.to_owned(), at_ms: Now::read().unix_ms, by: format!("cancel at {}", app::host()) };
+    let reply_to = reply_to.map(str::to_owned);
+    let record = Envelope { reply_to, correlation_id: Some(id.to_owned()), ..control.encode() };
+    let channels = ChannelPool::new(connection.clone());
+    let published = channels.publish_routed(Address::queue(stream), record, RECORD_WITHIN).await;
+    match published.with_context(|| format!("the stream {stream:?} did not take the record"))? {
+        Routing::Routed => Ok(()),
+        Routing::Unroutable => bail!("there is no stream {stream:?} any more: it was deleted just now"),
+    }
 }
 
 /// The stream of the queue's workers, made where it is missing and may be.

@@ -48,7 +48,8 @@ impl Summary {
 #[derive(Debug)]
 pub struct Collected {
     waiting: HashSet<Arc<str>>,
-    failed: usize,
+    /// How many failed, in the order of [`Status::ALL`].
+    failed: [usize; Status::ALL.len()],
     late: usize,
     /// The first failures, one line each.
     failures: Vec<String>,
@@ -57,7 +58,7 @@ pub struct Collected {
 impl Collected {
     /// Nothing yet of these devices.
     pub fn new(devices: impl Iterator<Item = Arc<str>>) -> Self {
-        Self { waiting: devices.collect(), failed: 0, late: 0, failures: Vec::new() }
+        Self { waiting: devices.collect(), failed: [0; Status::ALL.len()], late: 0, failures: Vec::new() }
     }
 
     /// Takes a result; false where it was known already, as a repeated one or as the correction of an earlier one.
@@ -68,7 +69,9 @@ impl Collected {
         }
         let new = answer.device.as_deref().is_none_or(|device| self.waiting.remove(device));
         if new && !answer.succeeded() {
-            self.failed += 1;
+            let status = Status::ALL.into_iter().find(|status| status.as_str() == answer.status);
+            // One that a later version made up: nobody here can say more than that it is no success.
+            self.failed[status.unwrap_or(Status::Unknown) as usize] += 1;
             if self.failures.len() < LISTED {
                 self.failures.push(answer.in_short());
             }
@@ -78,7 +81,13 @@ impl Collected {
 
     /// How many devices did not succeed.
     pub fn failed(&self) -> usize {
-        self.failed
+        self.failed.iter().sum()
+    }
+
+    /// How many came to each status that is no success, without those that nothing came to.
+    pub fn failed_by_status(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        let by_status = Status::ALL.into_iter().map(|status| (status.as_str(), self.failed[status as usize]));
+        by_status.filter(|(_, count)| *count > 0)
     }
 
     /// How many devices are still to answer.
@@ -88,14 +97,15 @@ impl Collected {
 
     /// Whether there is something to list.
     pub fn has_failures(&self) -> bool {
-        self.failed + self.late > 0
+        self.failed() + self.late > 0
     }
 
     /// The first failures and how many more there are, for a person; empty where there is none.
     pub fn failures(&self) -> String {
         let mut text = self.failures.join("\n");
-        if self.failed > self.failures.len() {
-            let _ = write!(text, "\n… and {} more", self.failed - self.failures.len());
+        let failed = self.failed();
+        if failed > self.failures.len() {
+            let _ = write!(text, "\n… and {} more", failed - self.failures.len());
         }
         if self.late > 0 {
             let _ = write!(text, "\n{} answered after their time, which the counts do not show", self.late);

@@ -1,16 +1,21 @@
 //! The command line: every command with its options, and what each way to end leaves as exit code.
 
 pub mod bulk;
+pub mod bulk_status;
 pub mod call;
 pub mod cancel;
 pub mod check;
 pub mod collected;
 pub mod completions;
+pub mod coordinator;
 pub mod dead_letters;
 pub mod demo;
 pub mod findings;
+pub mod pace;
+pub mod patience;
 pub mod payload;
 pub mod progress;
+pub mod question;
 pub mod report;
 pub mod request;
 pub mod requester;
@@ -21,11 +26,14 @@ pub mod send;
 pub mod settings;
 pub mod signals;
 pub mod simulate;
+pub mod standing;
 pub mod targets;
 pub mod values;
+pub mod watch;
 pub mod worker;
 
 use crate::config;
+use crate::wire::bulk::What;
 use clap::{Parser, Subcommand};
 use settings::Settings;
 use std::ffi::OsString;
@@ -69,6 +77,12 @@ pub enum Command {
     Send(send::Args),
     /// Enqueue one job for many devices
     Bulk(bulk::Args),
+    /// Ask how a bulk stands that is run by many workers
+    BulkStatus(bulk_status::Args),
+    /// Hold a bulk: what is under way ends, and nothing more begins until it is resumed
+    BulkPause(bulk_status::Bulk),
+    /// Let a held bulk go on
+    BulkResume(bulk_status::Bulk),
     /// Command a device straight over MQTT, without a queue
     Call(call::Args),
     /// Simulate a fleet of devices on the MQTT broker
@@ -128,6 +142,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Worker(args) => worker::run(settings, args),
         Command::Send(args) => send::run(settings, args),
         Command::Bulk(args) => bulk::run(settings, args),
+        Command::BulkStatus(args) => bulk_status::run(settings, args),
+        Command::BulkPause(args) => bulk_status::change(settings, args, What::Pause),
+        Command::BulkResume(args) => bulk_status::change(settings, args, What::Resume),
         Command::Call(args) => call::run(settings, args),
         Command::Simulate(args) => simulate::run(settings, args),
         Command::Demo(args) => demo::run(settings, args),

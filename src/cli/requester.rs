@@ -1,6 +1,6 @@
 //! The requester's side of the queue: jobs in with a confirm, results back on a queue of its own.
 
-use crate::amqp::{Address, ChannelPool, Connection, LinkState, ReplyQueue, Routing};
+use crate::amqp::{Address, ChannelPool, Connection, LinkState, PublishError, ReplyQueue, Routing};
 use crate::app;
 use crate::config::Config;
 use crate::envelope::Envelope;
@@ -60,12 +60,26 @@ impl Requester {
     pub async fn enqueue(&self, job: &Job, reply_to: Option<&str>) -> anyhow::Result<()> {
         let reply_to = reply_to.map(str::to_owned);
         let envelope = Envelope { correlation_id: Some(job.id.to_string()), reply_to, ..native::encode(job) };
-        let channels = ChannelPool::new(self.connection.clone());
-        let published = channels.publish_routed(Address::queue(&self.queue), envelope, ENQUEUE_WITHIN).await;
+        let published = self.publish(&self.queue, envelope, ENQUEUE_WITHIN).await;
         match published.with_context(|| format!("the queue {:?} did not take the job {}", self.queue, job.id))? {
             Routing::Routed => Ok(()),
             Routing::Unroutable => bail!("there is no queue {:?} any more: it was deleted just now", self.queue),
         }
+    }
+
+    /// Publishes a message to a queue.
+    ///
+    /// # Errors
+    ///
+    /// The queue refuses it, or the broker does not confirm in time.
+    pub async fn publish(&self, queue: &str, envelope: Envelope, within: Duration) -> Result<Routing, PublishError> {
+        let channels = ChannelPool::new(self.connection.clone());
+        channels.publish_routed(Address::queue(queue), envelope, within).await
+    }
+
+    /// The connection itself.
+    pub fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     /// What to look at where no result came.

@@ -2,7 +2,7 @@
 
 use crate::shutdown::Shutdown;
 use std::io;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Turns signals into stages of a stop, until the hard stop.
 ///
@@ -36,5 +36,27 @@ pub async fn obey(shutdown: Shutdown) -> io::Result<()> {
 pub async fn interrupt() {
     if tokio::signal::ctrl_c().await.is_err() {
         std::future::pending::<()>().await;
+    }
+}
+
+/// SIGINT again and again: one that comes while another is dealt with is not lost.
+#[derive(Debug)]
+pub struct Interrupts(Option<Signal>);
+
+impl Interrupts {
+    /// From now on SIGINT no longer ends the process by itself; where the system refuses the registration, it still does.
+    pub fn new() -> Self {
+        Self(signal(SignalKind::interrupt()).ok())
+    }
+
+    /// Completes at the next one. Cancel safe.
+    pub async fn next(&mut self) {
+        let came = match &mut self.0 {
+            Some(signal) => signal.recv().await.is_some(),
+            None => false,
+        };
+        if !came {
+            std::future::pending().await
+        }
     }
 }

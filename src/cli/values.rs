@@ -2,6 +2,7 @@
 
 use crate::config::duration;
 use crate::job::{Abort, Guarantee};
+use crate::wire::native::MAX_ID_BYTES;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use std::time::Duration;
 
@@ -68,6 +69,17 @@ pub fn number(text: &str) -> Result<usize, String> {
     }
 }
 
+/// The id of a job: what can be carried and shown.
+pub fn id(text: &str) -> Result<String, String> {
+    if !(1..=MAX_ID_BYTES).contains(&text.len()) {
+        return Err(format!("it has {} bytes; right are 1 to {MAX_ID_BYTES}", text.len()));
+    }
+    if text.chars().any(char::is_control) {
+        return Err("it contains a control character; right are printable ones".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// `at_most_once` or `at_least_once`.
 pub fn guarantee() -> impl TypedValueParser<Value = Guarantee> {
     let names = [Guarantee::AtMostOnce, Guarantee::AtLeastOnce].map(Guarantee::as_str);
@@ -102,8 +114,11 @@ mod tests {
             rate("inf").map(drop),
             number("0").map(drop),
             number("-1").map(drop),
+            id("").map(drop),
+            id(&"x".repeat(256)).map(drop),
+            id("a\u{1b}").map(drop),
         ] {
-            assert!(wrong.unwrap_err().contains("right is"));
+            assert!(wrong.unwrap_err().contains("right "));
         }
     }
 }

@@ -158,7 +158,10 @@ async fn one_that_is_called_off_ends_soon_and_tells_every_device() {
     assert!(executed < 1800, "{executed} of 2000 were commanded all the same");
     assert!(executed <= begun + 200, "{begun} had begun when it was said, {executed} in the end");
     assert_eq!(told(&scene).len(), 2000, "each device is told");
-    assert_eq!(summary["counts"]["succeeded"].as_u64().unwrap() + summary["counts"]["cancelled"].as_u64().unwrap(), 2000);
+    assert_eq!(
+        summary["counts"]["succeeded"].as_u64().unwrap() + summary["counts"]["cancelled"].as_u64().unwrap(),
+        2000
+    );
     each_at_most_once(&scene);
     assert_eq!(status(&scene, "b").await["state"], "cancelled");
 }
@@ -296,7 +299,11 @@ async fn more_bulks_than_there_may_be_wait_for_their_turn() {
     let _worker = scene.worker().await;
     for n in 0..3 {
         let devices: Vec<_> = (0..60).map(|device| format!("b{n}-{device}")).collect();
-        scene.send(&json!({"id": format!("b{n}"), "devices": devices, "command": "open", "bulk": {"results": "summary"}})).await;
+        scene
+            .send(
+                &json!({"id": format!("b{n}"), "devices": devices, "command": "open", "bulk": {"results": "summary"}}),
+            )
+            .await;
     }
     eventually("each has its summary", 2 * SOON, async || summaries(&scene).len() == 3).await;
     let ids: BTreeSet<_> = summaries(&scene).iter().map(|reply| reply.body["id"].to_string()).collect();

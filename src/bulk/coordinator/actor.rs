@@ -284,7 +284,7 @@ impl Actor {
             let counts = course.counts();
             let (devices, succeeded) = (course.plan.targets.len(), counts[Status::Succeeded as usize]);
             tracing::info!(job_id = &**id, devices, succeeded, "a bulk has ended: {:?}", course.stand());
-            let tally = words::tally(course);
+            let tally = words::tally(course, now);
             messages.extend(course.known.ends.iter().map(|(_, end)| words::ending(end, &tally)));
         }
         let unrouted = self.publish(messages).await?.iter().filter(|confirm| !confirm.routed).count();

@@ -6,8 +6,8 @@ use super::office::Office;
 use super::plan::Plan;
 use super::standing::Ended;
 use crate::amqp::Address;
-use crate::bulk::{TALLY, Tally};
-use crate::envelope::{Envelope, Value};
+use crate::bulk::Tally;
+use crate::envelope::Envelope;
 use crate::outcome::{Failure, Outcome, Status};
 use crate::wire::bulk::{self, End, Say, Stand, Start, Word};
 use crate::wire::native::{self, FAILED_LISTED, Origin, Timing};
@@ -36,22 +36,22 @@ pub(super) fn said(course: &Course, purpose: Purpose) -> Option<Say> {
 }
 
 /// The tally of a bulk that has ended.
-pub(super) fn tally(course: &Course) -> Tally {
-    let (aborted, cancelled) = (course.known.aborted, course.known.cancelled);
-    let failed = course.failed(FAILED_LISTED);
-    Tally::of(course.plan.targets.len(), course.counts(), failed, course.plan.at, aborted, cancelled)
+pub(super) fn tally(course: &Course, now: u64) -> Tally {
+    let end = (course.known.aborted, course.known.cancelled);
+    let counts = (course.plan.targets.len(), course.counts());
+    Tally::of(counts, course.failed(FAILED_LISTED), (course.plan.at, now), end)
 }
 
 /// The same, from what is remembered of it.
 pub(super) fn tally_of(ended: &Ended) -> Tally {
-    let (aborted, cancelled) = (ended.stand == Stand::Aborted, ended.stand == Stand::Cancelled);
-    Tally::of(ended.counts.iter().sum(), ended.counts, ended.failed.clone(), ended.began, aborted, cancelled)
+    let end = (ended.stand == Stand::Aborted, ended.stand == Stand::Cancelled);
+    Tally::of((ended.counts.iter().sum(), ended.counts), ended.failed.clone(), (ended.began, ended.at), end)
 }
 
 /// The message that has a worker tell how a bulk ended, and where it goes.
 pub(super) fn ending(end: &End, tally: &Tally) -> (Address, Envelope) {
     let mut envelope = end.message.clone().into_envelope();
-    envelope.headers.set(TALLY, Value::Text(tally.header()));
+    tally.carry(&mut envelope);
     (Address::queue(&*end.queue), envelope)
 }
 

@@ -48,6 +48,9 @@ pub struct Next {
 pub struct Run {
     /// The schedule's name
     pub name: String,
+    /// One line of JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Does it. What only looks reaches no broker.
