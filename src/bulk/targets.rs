@@ -158,7 +158,7 @@ fn target(text: &str) -> Result<Target, String> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { max_payload_bytes: 20, max_devices: 1000 };
+    const LIMITS: Limits = Limits { max_payload_bytes: 20, max_devices: 1000, no_devices: false };
 
     fn read(lines: &str) -> Result<Targets, String> {
         let mut targets = Targets::new(LIMITS);

@@ -17,6 +17,7 @@ pub(super) fn check(config: &mut Config, settings: &mut Settings) {
     let mut rules = Rules { settings };
     rules.timeouts(config);
     rules.bulks(config);
+    rules.own_bulk_queue(config);
     rules.queues(config);
     rules.claims(config);
     rules.tls("amqp", &config.amqp.url, &config.amqp.tls);
@@ -26,6 +27,9 @@ pub(super) fn check(config: &mut Config, settings: &mut Settings) {
     celery::check(config, settings);
     schedules::check(config, settings);
 }
+
+/// The queue of jobs where none is named.
+const DEFAULT_QUEUE: &str = "switchboard.commands";
 
 struct Rules<'s> {
     settings: &'s mut Settings,
@@ -63,6 +67,14 @@ impl Rules<'_> {
                 &["worker.max_devices", "worker.bulk_devices"],
                 format!("contradicts: worker.max_devices is {one} and worker.bulk_devices {all}; one job may not have more devices than all together"),
             );
+        }
+    }
+
+    /// Workers of another queue are another group, perhaps with other devices: they must not take each other's chunks.
+    fn own_bulk_queue(&mut self, config: &mut Config) {
+        let is_set = |path: &str| self.settings.values.contains_key(path);
+        if is_set("amqp.queue") && !is_set("amqp.bulk_queue") && config.amqp.queue != DEFAULT_QUEUE {
+            config.amqp.bulk_queue = format!("{}.bulk", config.amqp.queue);
         }
     }
 

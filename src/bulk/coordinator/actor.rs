@@ -56,6 +56,8 @@ pub(super) struct Actor {
     cancels_at: Option<Instant>,
     resting_until: Option<Instant>,
     pub(super) discovering: HashSet<Arc<str>>,
+    /// Schedules of which it was said that they wait for a time that a wrong clock told.
+    pub(super) wrong_clock: HashSet<Arc<str>>,
     pub(super) discovered: (mpsc::Sender<fires::Discovered>, mpsc::Receiver<fires::Discovered>),
     pub(super) has_ladder: bool,
     /// There is more to do than was done.
@@ -80,7 +82,12 @@ impl Actor {
             slack: options.slack,
         };
         Ok(Self {
-            office: Office::new(by.clone(), options.limits, room),
+            office: Office::new(
+                by.clone(),
+                options.limits,
+                room,
+                options.schedules.iter().map(|schedule| schedule.name.clone()).collect(),
+            ),
             capacity: options.slots.saturating_mul(2),
             options,
             outside,
@@ -96,6 +103,7 @@ impl Actor {
             cancels_at: None,
             resting_until: None,
             discovering: HashSet::new(),
+            wrong_clock: HashSet::new(),
             discovered: mpsc::channel(DISCOVERIES),
             has_ladder: false,
             more: false,

@@ -12,6 +12,9 @@ use crate::wire::native;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A schedule that settled an instant so far ahead was told a wrong time.
+const FUTURE_MS: u64 = 60_000;
+
 /// Devices that were asked for, and what for.
 pub(super) struct Discovered {
     schedule: Arc<Schedule>,
@@ -62,6 +65,15 @@ impl Actor {
         for schedule in mine {
             let memory = self.office.standing.schedules.get(&schedule.name).copied().unwrap_or_default();
             let decision = schedule::due(&schedule, memory, now, |id| self.office.bulks.contains_key(id));
+            if memory.last.is_some_and(|last| last > now.saturating_add(FUTURE_MS))
+                && self.wrong_clock.insert(schedule.name.clone())
+            {
+                tracing::error!(
+                    schedule = &*schedule.name,
+                    "it does not fire before {}: somebody's clock was that far ahead once",
+                    schedule::in_utc(memory.last.unwrap_or_default())
+                );
+            }
             if decision.memory == memory && decision.fires.is_empty() {
                 continue;
             }

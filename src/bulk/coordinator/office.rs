@@ -11,7 +11,7 @@ use crate::envelope::Envelope;
 use crate::wire::bulk::{self, Ask, End, Fire, Record, Report, Start, What};
 use crate::wire::native;
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How many bulks and bytes there may be.
@@ -68,6 +68,8 @@ pub(super) struct Office {
     by: String,
     limits: native::Limits,
     room: Room,
+    /// The schedules that there are.
+    schedules: BTreeSet<Arc<str>>,
     /// Until everything that was there before is read.
     recovering: bool,
     pieces: BTreeMap<Arc<str>, Piece>,
@@ -81,11 +83,12 @@ pub(super) struct Office {
 
 impl Office {
     /// One that has read nothing, and writes under this name.
-    pub(super) fn new(by: String, limits: native::Limits, room: Room) -> Self {
+    pub(super) fn new(by: String, limits: native::Limits, room: Room, schedules: BTreeSet<Arc<str>>) -> Self {
         Self {
             by,
             limits,
             room,
+            schedules,
             recovering: true,
             pieces: BTreeMap::new(),
             bulks: BTreeMap::new(),
@@ -341,7 +344,8 @@ impl Office {
             }
         }
         if self.standing_log.news > 0 || PATIENCE.is_over(&self.standing_log, now) {
-            self.standing.forget(now);
+            let schedules = &self.schedules;
+            self.standing.forget(now, |name| schedules.contains(name));
             written.push(log::standing(&self.by, &self.standing));
             served.extend(self.standing_log.written_down());
         }

@@ -52,7 +52,7 @@ impl Queue {
 
     /// The next coordinator, which reads everything again, the last first if need be.
     fn taken_over(&mut self, by: &str, backwards: bool) -> Office {
-        let mut office = Office::new(by.to_owned(), native::Limits::default(), ROOM);
+        let mut office = Office::new(by.to_owned(), native::Limits::default(), ROOM, BTreeSet::new());
         let mut left: Vec<(u64, Envelope)> = self.unacked.clone().into_iter().collect();
         if backwards {
             left.reverse();
@@ -260,7 +260,7 @@ fn a_pause_is_written_down() {
 
 #[test]
 fn what_nobody_understands_is_dropped() {
-    let mut office = Office::new("one".into(), native::Limits::default(), ROOM);
+    let mut office = Office::new("one".into(), native::Limits::default(), ROOM, BTreeSet::new());
     for envelope in
         [Envelope::default(), Envelope { kind: Some("switchboard.bulk.start".into()), ..Envelope::default() }]
     {

@@ -61,8 +61,10 @@ impl Standing {
         }
     }
 
-    /// Forgets what is too old or too much.
-    pub(super) fn forget(&mut self, now: u64) {
+    /// Forgets what is too old or too much; of schedules, what nothing happened to for long and is not among these.
+    pub(super) fn forget(&mut self, now: u64, is_set: impl Fn(&str) -> bool) {
+        self.schedules
+            .retain(|name, memory| is_set(name) || memory.last.is_some_and(|at| at.saturating_add(KEPT_MS) > now));
         self.ended.retain(|_, ended| ended.at.saturating_add(KEPT_MS) > now);
         let mut newest: Vec<(u64, Arc<str>)> = self.ended.iter().map(|(id, ended)| (ended.at, id.clone())).collect();
         newest.sort_unstable_by(|a, b| b.cmp(a));
@@ -95,12 +97,15 @@ mod tests {
             standing.add(format!("b{at}").into(), ended(at));
             standing.add(format!("tick@{at}").into(), ended(at));
         }
-        standing.forget(1500);
+        standing.schedules.insert("old".into(), Memory::default());
+        standing.schedules.insert("set".into(), Memory::default());
+        standing.forget(1500, |name| name == "set");
+        assert_eq!(standing.schedules.len(), 1);
         let fires = standing.ended.keys().filter(|id| id.starts_with("tick@")).count();
         assert_eq!(fires, MOST_FIRES);
         assert!(standing.ended.contains_key("b1499") && standing.ended.contains_key("tick@1499"));
         assert!(!standing.ended.contains_key("b10") && standing.ended.len() <= MOST);
-        standing.forget(KEPT_MS + 1499);
+        standing.forget(KEPT_MS + 1499, |_| false);
         assert!(standing.ended.is_empty());
     }
 

@@ -111,7 +111,8 @@ const MOST: &[Key] = &[
         Kind::Queue,
         r#""switchboard.bulk""#,
         "The queue for the pieces of bulk jobs that are spread over all workers; \"{amqp.bulk_queue}.coordinator.{N}\" are\n\
-         those of their coordinators. A quorum queue where it is declared.",
+         those of their coordinators. A quorum queue where it is declared. Where only amqp.queue is set, it is that name with\n\
+         \".bulk\": workers of different queues are different groups.",
     ),
     key(
         "amqp.dead_letter_queue",

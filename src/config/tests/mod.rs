@@ -42,6 +42,18 @@ fn rendered(config: &Config, profile: &str) -> crate::profile::Rendered {
 }
 
 #[test]
+fn another_queue_of_jobs_has_another_queue_of_chunks_unless_that_is_named() {
+    let bulk_queue = |text: &str| {
+        let environment = text.split_whitespace().filter_map(|pair| pair.split_once('='));
+        let environment = environment.map(|(name, value)| (format!("SWITCHBOARD__AMQP__{name}"), value.to_owned()));
+        load(&Inputs { environment: environment.collect(), ..Inputs::default() }).unwrap().amqp.bulk_queue
+    };
+    assert_eq!(bulk_queue("QUEUE=jobs"), "jobs.bulk");
+    assert_eq!(bulk_queue("QUEUE=jobs BULK_QUEUE=switchboard.bulk"), "switchboard.bulk");
+    assert_eq!(bulk_queue("QUEUE=switchboard.commands"), "switchboard.bulk");
+}
+
+#[test]
 fn without_any_source_the_defaults_are_those_of_the_contract() {
     let config = load(&Inputs::default()).unwrap();
     assert_eq!(config.amqp.url.expose(), "amqp://guest:guest@127.0.0.1:5672/%2f");
