@@ -10,6 +10,7 @@
 #[allow(dead_code, reason = "what scenes do not need of the harness, the other tests do")]
 mod harness;
 
+mod bulks;
 mod claims;
 mod cluster;
 mod footprint;
@@ -23,6 +24,7 @@ mod poison;
 mod relay;
 mod requesters;
 mod scene;
+mod schedules;
 mod seed;
 mod soak;
 mod verdict;
