@@ -2,7 +2,8 @@
 
 use super::coordinator;
 use super::report::Plain;
-use super::{BadUsage, print, requester, say};
+use super::settings::Settings;
+use super::{BadUsage, print, requester, runtime, say};
 use crate::amqp::{Address, ChannelPool, Routing};
 use crate::config::Config;
 use crate::deadline::Now;
@@ -15,6 +16,26 @@ use std::time::Duration;
 
 /// How long the broker may take to confirm the record.
 const RECORD_WITHIN: Duration = Duration::from_secs(10);
+
+/// Options of `schedule run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The schedule's name
+    pub name: String,
+    /// Print what was fired in one line of JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Fires a schedule of the configuration; `names` gives all there are.
+///
+/// # Errors
+///
+/// As [`fire`] says.
+pub fn run(settings: &Settings, args: &Args, names: fn(&Config) -> Vec<&str>) -> anyhow::Result<ExitCode> {
+    let config = settings.load(Vec::new())?;
+    runtime()?.block_on(fire(&config, &names(&config), &args.name, args.json))
+}
 
 /// Asks the coordinator of the schedule to fire it. `names` are the schedules of the configuration.
 ///

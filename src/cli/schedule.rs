@@ -1,7 +1,7 @@
-//! `switchboard schedule`: known, and not served by this version.
+//! `switchboard schedule`: one is fired; the rest is known, and not served by this version.
 
-use super::NotServed;
 use super::settings::Settings;
+use super::{NotServed, fire};
 use std::process::ExitCode;
 
 /// What to do with the schedules.
@@ -12,13 +12,14 @@ pub enum Command {
     /// When each fires next
     Next,
     /// Fire one now
-    Run {
-        /// The schedule's name
-        name: String,
-    },
+    Run(fire::Args),
 }
 
-/// Says that this version cannot.
-pub fn run(_settings: &Settings, _command: Command) -> anyhow::Result<ExitCode> {
-    Err(NotServed("schedule").into())
+/// Fires one; says of everything else that this version cannot.
+pub fn run(settings: &Settings, command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        // The configuration takes no schedules yet.
+        Command::Run(args) => fire::run(settings, &args, |_config| Vec::new()),
+        Command::List | Command::Next => Err(NotServed("schedule").into()),
+    }
 }

@@ -25,6 +25,8 @@ mod claims_log;
 mod claims_workers;
 mod cli;
 mod commands;
+mod commands_bulk;
+mod commands_terminal;
 mod dashboards;
 mod dead_letters;
 mod demo;
