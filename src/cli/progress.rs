@@ -44,9 +44,9 @@ impl Progress {
         }
     }
 
-    /// Brings it back.
+    /// Brings it back where it is not there.
     pub fn show(&self) {
-        if !self.is_possible {
+        if !self.is_possible || self.bar.borrow().is_some() {
             return;
         }
         let style = ProgressStyle::with_template("{bar:24} {wide_msg}");

@@ -36,7 +36,7 @@ fn every_command_of_the_contract_is_understood() {
         "switchboard cancel id --wait 1s --queue q --json",
         "switchboard schedule list",
         "switchboard schedule next",
-        "switchboard schedule run nightly",
+        "switchboard schedule run nightly --json",
         "switchboard dead-letters list",
         "switchboard dead-letters list --reason invalid --limit 10 --json",
         "switchboard dead-letters show id --json",

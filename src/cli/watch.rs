@@ -84,7 +84,7 @@ pub async fn watch(bulk: &Bulk<'_>, replies: &mut ReplyQueue, collected: &mut Co
             recorded = &mut cancelling => match recorded {
                 Ok(()) => Act::Nothing,
                 Err(error) => {
-                    say(format_args!("the bulk is not cancelled: {error:#}"));
+                    progress.above(|| say(format_args!("the bulk is not cancelled: {error:#}")));
                     question.hears(Heard::NotRecorded, answerable)
                 }
             },

@@ -29,6 +29,23 @@ pub(crate) struct Reply {
     pub(crate) persistent: bool,
 }
 
+/// A message that was taken out of a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Taken {
+    pub(crate) body: Value,
+    pub(crate) properties: BasicProperties,
+}
+
+impl Taken {
+    /// The queue that wants the answer.
+    ///
+    /// # Panics
+    /// It has none.
+    pub(crate) fn reply_to(&self) -> String {
+        self.properties.reply_to().as_ref().expect("somebody waits for an answer").to_string()
+    }
+}
+
 /// A message in the dead-letter queue.
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetter {
@@ -182,6 +199,20 @@ impl Caller {
             in_time("close a channel", channel.close(200, "done".into())).await;
         }
         depth
+    }
+
+    /// Waits for a message in a queue, takes it and acks it, as whoever serves the queue does. The queue may come later.
+    pub(crate) async fn take(&self, queue: &str, within: Duration) -> Taken {
+        found(&format!("a message is in {queue}"), within, async || {
+            // As in `depth`: a missing queue costs the channel.
+            let channel = in_time("open a channel", self.connection.create_channel()).await;
+            let message = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.ok()?;
+            in_time("close a channel", channel.close(200, "done".into())).await;
+            let delivery = message?.delivery;
+            let body = serde_json::from_slice(&delivery.data).expect("what is sent here is JSON");
+            Some(Taken { body, properties: delivery.properties })
+        })
+        .await
     }
 
     /// Takes everything out of a dead-letter queue.
