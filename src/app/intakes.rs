@@ -1,7 +1,7 @@
 //! The queues that a worker takes jobs from, each with a queue for those that lost their workers.
 
 use super::celery::celery_topology;
-use super::options::{quarantine, topology};
+use super::options::{bulk_topology, quarantine, topology};
 use crate::amqp::{
     BindingSpec, Connection, Consumer, ConsumerState, Delivery, Publisher, QueueKind, QueueSpec, Routes, Topology,
 };
@@ -29,7 +29,18 @@ impl Intakes {
             let queue = (tasks.as_str(), celery_topology(config), config.celery.prefetch);
             intakes.extend(self.pair(config, Dialect::Celery, queue, super::CELERY));
         }
+        let (queue, prefetch) = (&config.amqp.bulk_queue, config.bulk.prefetch);
+        let chunks = self.consume(bulk_topology(config), queue.clone(), prefetch);
+        self.tell_where_declared(config, super::BULK, &chunks.0);
+        intakes.push(Intake::chunks(queue.as_str(), prefetch, chunks));
         intakes
+    }
+
+    /// Whoever declares queues by hand, and not this one, has a worker all the same: the log names what is missing.
+    fn tell_where_declared(&self, config: &Config, part: &'static str, consumer: &Consumer) {
+        if config.amqp.declare {
+            tokio::spawn(tell(self.health.clone(), part, consumer.state()));
+        }
     }
 
     /// One more queue of Celery tasks, bound to its exchange; made first, so that what stands in the way is said at once.
@@ -79,9 +90,9 @@ impl Intakes {
             Topology { queues: vec![quarantine(config, queue)], declare: config.amqp.declare, ..Topology::default() };
         let apart = worker::quarantine_queue(queue);
         let jobs = self.consume(topology, queue.to_owned(), prefetch);
-        // Whoever declares queues by hand, and none for Celery, has a worker all the same: the log names what is missing.
-        if config.amqp.declare || dialect == Dialect::Native {
-            tokio::spawn(tell(self.health.clone(), part, jobs.0.state()));
+        match dialect {
+            Dialect::Native => drop(tokio::spawn(tell(self.health.clone(), part, jobs.0.state()))),
+            Dialect::Celery => self.tell_where_declared(config, part, &jobs.0),
         }
         vec![
             Intake::new(Kind::Jobs, dialect, queue, jobs),

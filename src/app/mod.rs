@@ -11,7 +11,7 @@ mod options;
 
 pub use celery::celery_topology;
 pub(crate) use options::host;
-pub use options::{amqp_options, commander_options, control, mqtt_options, topology};
+pub use options::{amqp_options, bulk_topology, commander_options, control, mqtt_options, topology};
 
 use crate::amqp::{self, ChannelPool, Connection, Publisher, Stream};
 use crate::bulk::coordinator as coordination;
@@ -41,6 +41,7 @@ const AMQP: &str = "amqp";
 const JOBS: &str = "jobs";
 const CLAIMS: &str = "claims";
 const CELERY: &str = "celery";
+const BULK: &str = "bulk";
 
 /// The pause before a queue that could not be looked at is looked at again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -278,7 +279,12 @@ impl Parts {
     async fn no_job_anywhere(&self, config: &Config) -> bool {
         let dead = &config.amqp.dead_letter_queue;
         loop {
-            match topology(config).apply(&self.consuming).await {
+            let mut all = topology(config);
+            // Where the queues are somebody else's, a missing one is no reason not to work.
+            if config.amqp.declare {
+                all.queues.extend(bulk_topology(config).queues);
+            }
+            match all.apply(&self.consuming).await {
                 Ok(report) => {
                     let mut queues = report.queues.iter().filter(|queue| queue.queue != *dead);
                     return queues.all(|queue| queue.messages == 0 && queue.consumers == 0);

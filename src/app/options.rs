@@ -83,6 +83,13 @@ pub fn topology(config: &Config) -> Topology {
     Topology { queues, declare: amqp.declare, ..Topology::default() }
 }
 
+/// The queue of the chunks of spread bulks. It has to count deliveries, whatever the type of the others.
+pub fn bulk_topology(config: &Config) -> Topology {
+    let amqp = &config.amqp;
+    let queue = QueueSpec::jobs(&amqp.bulk_queue, QueueKind::Quorum, &amqp.dead_letter_queue);
+    Topology { queues: vec![queue], declare: amqp.declare, ..Topology::default() }
+}
+
 /// The queue of jobs that lost their workers. It has to count deliveries, whatever the type of the other.
 pub(super) fn quarantine(config: &Config, of: &str) -> QueueSpec {
     let name = worker::quarantine_queue(of);
@@ -139,6 +146,12 @@ pub(super) fn worker_options(config: &Config, id: u32) -> worker::Options {
         bulk_concurrency: section.bulk_concurrency,
         bulk_devices: section.bulk_devices,
         bulk_hold: section.bulk_hold,
+        spread: Some(worker::Spread {
+            queue: config.amqp.bulk_queue.as_str().into(),
+            shards: config.bulk.shards,
+            short: config.bulk.short,
+            short_for: config.bulk.short_for,
+        }),
     }
 }
 

@@ -58,6 +58,10 @@ pub trait Crew: Sync {
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send;
     /// Reports what came of a device that is not commanded.
     fn report(&self, device: Arc<str>, outcome: Outcome) -> impl Future<Output = ()> + Send;
+    /// Hears that nothing more begins: the last so many devices will not be commanded here. What runs may take its time.
+    fn leave(&self, _count: usize) -> impl Future<Output = ()> + Send {
+        async {}
+    }
 }
 
 enum One {
@@ -73,7 +77,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
     let mut waiting: VecDeque<Target> = std::mem::take(&mut bulk.targets).into();
     let mut running = FuturesUnordered::new();
     let mut next_start = Instant::now();
-    let mut given_back = Vec::new();
+    let (mut given_back, mut left) = (Vec::new(), VecDeque::new());
     let mut lost = false;
     let mut free = None;
     let _active = Active::count();
@@ -85,7 +89,11 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
         if tally.is_aborted(bulk.abort.as_ref()) {
             give_up(&mut waiting, &mut tally, crew, &Failure::new("aborted", ABORTED)).await;
         }
-        let may_start = !waiting.is_empty() && !lost && !stop.is_cancelled() && Instant::now() < until;
+        if !waiting.is_empty() && (lost || stop.is_cancelled() || Instant::now() >= until) {
+            crew.leave(waiting.len()).await;
+            left.append(&mut waiting);
+        }
+        let may_start = !waiting.is_empty();
         let has_room = may_start && running.len() < window;
         if has_room
             && next_start <= Instant::now()
@@ -128,7 +136,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
             () = cancel.cancelled(), if !cancel.is_cancelled() => {}
         }
     }
-    given_back.extend(waiting);
+    given_back.extend(left);
     match (lost, given_back.is_empty()) {
         (true, _) => Ended::Lost,
         (false, true) => Ended::Finished(tally),

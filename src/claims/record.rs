@@ -16,7 +16,7 @@ pub struct Subject {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Arc<str>>,
     /// Which command to that device it is, where a bulk names it more than once; counted from the last one, which is 0: what
-    /// is left of a bulk keeps its numbers.
+    /// is left of a bulk keeps its numbers. In a bulk that is spread over all workers, its place in the list.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub nth: u32,
 }

@@ -66,6 +66,7 @@ async fn amqp(config: &Config, findings: &mut Findings) {
         None => findings.ok(format_args!("AMQP: connected to {}", config.amqp.url)),
     }
     let mut queues = app::topology(config).queues;
+    queues.extend(app::bulk_topology(config).queues);
     if config.celery.enabled && config.celery.queue != config.amqp.queue {
         queues.extend(app::celery_topology(config).queues);
     }

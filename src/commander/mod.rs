@@ -205,16 +205,8 @@ impl Commander {
     /// What is wrong with it, and what would be right.
     pub(crate) fn begin(&self, command: Command, stop: CancellationToken) -> Result<Begun, Failure> {
         let inner = &self.inner;
-        let dialect = inner.dialect(&command.profile)?;
+        let dialect = inner.check(&command).map_err(|(_, failure)| failure)?;
         let profile = &dialect.profile;
-        // Rendered once more when its turn comes, as another attempt; what it says about the job does not change.
-        profile
-            .render(&inner.call(&command, 0))
-            .map_err(|invalid| Failure::new("invalid", format!("{}: {}", invalid.field, invalid.message)))?;
-        if profile.needs_mqtt5() && inner.agent.protocol() == crate::mqtt::Protocol::V311 {
-            let message = format!("profile: {:?} needs MQTT 5, and mqtt.protocol is 3.1.1", profile.name());
-            return Err(Failure::new("invalid", message));
-        }
         let width = if profile.one_at_a_time() {
             1
         } else {
@@ -223,6 +215,13 @@ impl Commander {
         inner.watch_presence(dialect);
         let turn = inner.place(&command, width);
         Ok(Begun { command, turn, stop, began: Instant::now() })
+    }
+
+    /// What keeps a command from being carried to any device, as far as it shows with this one; `None` where only the device's
+    /// name is wrong, which says nothing about others.
+    pub(crate) fn refusal(&self, command: &Command) -> Option<Failure> {
+        let (field, failure) = self.inner.check(command).err()?;
+        (field != "device").then_some(failure)
     }
 
     /// Runs a command whose place was taken. `late` is called if it is given up while an answer may still come.
@@ -269,6 +268,22 @@ impl Inner {
             let name: String = name.chars().take(64).collect();
             Failure::new("invalid", format!("profile: there is none named {name:?}; there are {}", known.join(", ")))
         })
+    }
+
+    /// The dialect of a command, if that can carry it; else the field that is wrong, and what would be right.
+    fn check(&self, command: &Command) -> Result<&Dialect, (&'static str, Failure)> {
+        let dialect = self.dialect(&command.profile).map_err(|failure| ("profile", failure))?;
+        let profile = &dialect.profile;
+        // Rendered once more when its turn comes, as another attempt; what it says about the job does not change.
+        if let Err(invalid) = profile.render(&self.call(command, 0)) {
+            let failure = Failure::new("invalid", format!("{}: {}", invalid.field, invalid.message));
+            return Err((invalid.field, failure));
+        }
+        if profile.needs_mqtt5() && self.agent.protocol() == crate::mqtt::Protocol::V311 {
+            let message = format!("profile: {:?} needs MQTT 5, and mqtt.protocol is 3.1.1", profile.name());
+            return Err(("profile", Failure::new("invalid", message)));
+        }
+        Ok(dialect)
     }
 
     /// Makes sure that the words of the profile's devices are heard; nothing waits for it.

@@ -142,6 +142,13 @@ impl Asked {
         self.stopped.get_or_init(|| Stopped::Revoked);
     }
 
+    /// Whether a time limit ends it.
+    pub(super) fn is_limited(&self, options: &Options) -> bool {
+        let (soft, hard) = options.book.limits(&self.head.name);
+        let of_task = self.task.as_ref().and_then(|task| task.soft_limit.or(task.hard_limit));
+        of_task.or(soft).or(hard).is_some()
+    }
+
     /// Completes when the task is to be given up: a time limit is over, or it is terminated. The reason is remembered.
     pub(super) async fn given_up(&self, options: &Options) {
         let (Some(task), Some(entry)) = (&self.task, &self.entry) else { return pending().await };

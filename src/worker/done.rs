@@ -2,8 +2,9 @@
 
 use super::Shared;
 use super::celery::{self, Ended};
-use super::intake::{Running, Taken};
+use super::intake::Taken;
 use super::quarantine::Course;
+use super::running::Running;
 use super::settlement::Happened;
 use crate::claims::Claim;
 use crate::envelope::Envelope;
@@ -96,13 +97,13 @@ impl Done {
     }
 
     /// The end of a bulk.
-    pub(super) fn summary(shared: &Shared, taken: &Taken, summary: &Summary, running: Running) -> Self {
+    pub(super) fn summary(shared: &Shared, taken: &Taken, summary: &Summary, running: Option<Running>) -> Self {
         let done = match &taken.asked {
-            None => Self::with(Happened::Outcome, native::summary(&taken.origin, summary), Some(running)),
+            None => Self::with(Happened::Outcome, native::summary(&taken.origin, summary), running),
             Some(asked) => {
                 let told = || summary_end(&taken.origin.id, &taken.origin.command, summary);
                 let end = asked.stopped().unwrap_or_else(told);
-                Self::ended(shared, taken, Happened::Outcome, Some(end), Some(running))
+                Self::ended(shared, taken, Happened::Outcome, Some(end), running)
             }
         };
         Self { status: Some(Status::Succeeded), ..done }

@@ -1,15 +1,16 @@
 //! One delivery from first byte to ack; reading [`handle`] is reading the way of a job.
 
 use super::Shared;
-use super::admission::hold;
+use super::admission::{called_off, hold};
 use super::celery::{self, Ended, TURN, Turn};
 use super::claimed::{self, Claimant, Ran};
 use super::done::Done;
 use super::follow::{self, Untold};
-use super::intake::{self, Again, Running, Taken, What};
-use super::many;
+use super::intake::{self, Again, Taken, What};
 use super::recent::End;
+use super::running::Running;
 use super::settlement::{Happened, Reply, Settle, settle};
+use super::{many, spread};
 use crate::amqp::{Delivery, PublishError};
 use crate::commander::{Begun, LateHandler, NotStarted};
 use crate::deadline::Now;
@@ -35,7 +36,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
         let done = match std::mem::replace(&mut taken.what, What::Answer(Box::new(stopped()))) {
             What::Later { not_before } => match wait_here(shared, &taken, not_before).await {
                 Some(()) => {
-                    taken = again(shared, taken, None);
+                    taken = again(shared, taken, Again::default());
                     continue;
                 }
                 None => Done::without_result(if shared.shutdown.soft().is_cancelled() {
@@ -46,16 +47,23 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
             },
             What::NoRoom { devices } => match room(shared, devices).await {
                 Some(room) => {
-                    taken = again(shared, taken, Some(room));
+                    taken = again(shared, taken, Again { room: Some(room), ..Again::default() });
                     continue;
                 }
                 None => Done::without_result(Happened::NotStarted),
+            },
+            What::HandOver { job, running } => match hand_over(shared, &taken, job, running).await {
+                Some(done) => done,
+                None => {
+                    taken = again(shared, taken, Again { stay: true, ..Again::default() });
+                    continue;
+                }
             },
             What::Join(heard) => match heard.await {
                 Ok(Some(reply)) => Done::repeated(reply, &taken),
                 // The first one did nothing to the device: this one may.
                 _ => {
-                    taken = again(shared, taken, None);
+                    taken = again(shared, taken, Again::default());
                     continue;
                 }
             },
@@ -63,7 +71,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                 Some(done) => done,
                 // Somebody else had it and has let go of it.
                 None => {
-                    taken = again(shared, taken, None);
+                    taken = again(shared, taken, Again::default());
                     continue;
                 }
             },
@@ -73,9 +81,22 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
 }
 
 /// Looks at a delivery once more, with what is known of it.
-fn again(shared: &Arc<Shared>, taken: Taken, room: Option<OwnedSemaphorePermit>) -> Taken {
+fn again(shared: &Arc<Shared>, taken: Taken, known: Again) -> Taken {
     let Taken { source, delivery, asked, .. } = taken;
-    intake::take(shared, &source, delivery, Again { room, asked })
+    intake::take(shared, &source, delivery, Again { asked, ..known })
+}
+
+/// Hands a bulk over to its coordinator, when its turn has come; `None` if it has to be run here.
+async fn hand_over(shared: &Arc<Shared>, taken: &Taken, job: Job, running: Running) -> Option<Done> {
+    let cancel = running.cancel();
+    if let Some(done) = begin(shared, taken, &cancel).await {
+        return Some(done);
+    }
+    // Revoked while it waited for its turn.
+    if cancel.is_cancelled() && taken.asked.is_some() && !taken.delivery.redelivered {
+        return Some(Done::outcome(shared, taken, called_off(false), None));
+    }
+    spread::hand_over(shared, taken, job).await.map(Done::without_result)
 }
 
 /// Runs a job; a panic of ours costs this job alone. `None` if it is to be looked at anew.
@@ -101,7 +122,7 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
             }
             What::RunBulk { job, bulk, running } => match run_many(shared, taken, job, bulk, running).await {
                 Err(done) => done,
-                Ok(many::Ended::Summary(summary, running)) => Done::summary(shared, taken, &summary, running),
+                Ok(many::Ended::Summary(summary, running)) => Done::summary(shared, taken, &summary, Some(running)),
                 // The rest is a message of its own by now, and its summary will count what was done here.
                 Ok(many::Ended::Continued) => Done::without_result(Happened::Continued),
                 Ok(many::Ended::Lost) => Done::without_result(Happened::Lost),
@@ -115,10 +136,13 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
                 Done {
                     status: Some(outcome.status),
                     not_reached: outcome.executed == Executed::No,
-                    ..Done::summary(shared, taken, &summary, running)
+                    ..Done::summary(shared, taken, &summary, Some(running))
                 }
             }
-            What::Later { .. } | What::Join(_) | What::NoRoom { .. } => Done::without_result(Happened::NotStarted),
+            What::Tell(tally) => Done::summary(shared, taken, &tally.summary(Now::read().unix_ms), None),
+            What::Later { .. } | What::Join(_) | What::NoRoom { .. } | What::HandOver { .. } => {
+                Done::without_result(Happened::NotStarted)
+            }
         })
     };
     AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
@@ -345,10 +369,10 @@ fn stopped() -> Outcome {
 }
 
 /// One job under way, in the gauge until dropped.
-struct InFlight;
+pub(super) struct InFlight;
 
 impl InFlight {
-    fn count() -> Self {
+    pub(super) fn count() -> Self {
         metrics().job_started();
         Self
     }

@@ -1,13 +1,15 @@
 //! What a delivery is, decided at once and in the order of the deliveries: decoded, looked up, admitted, in its lane.
 
 use super::admission::{Admission, admit, called_off};
-use super::cancels::Watched;
 use super::celery::{self, Asked};
 use super::claimed::{Asks, Claimant};
 use super::quarantine::{self, Course};
-use super::recent::{End, Recall, Reply};
+use super::recent::{Recall, Reply};
+use super::running::Running;
+use super::spread;
 use super::{Dialect, Kind, Shared, Source};
 use crate::amqp::{Delivery, Hold};
+use crate::bulk::Tally;
 use crate::claims::Subject;
 use crate::commander::{Begun, Command, Permit};
 use crate::deadline::Now;
@@ -20,9 +22,8 @@ use crate::wire::celery::{Exception, Refusal};
 use crate::wire::native::{self, Origin};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
-use tokio_util::sync::CancellationToken;
 
 /// A delivery and what is to be done about it.
 pub(crate) struct Taken {
@@ -48,6 +49,8 @@ pub(crate) struct Again {
     pub(crate) room: Option<OwnedSemaphorePermit>,
     /// The task, which is not read twice.
     pub(crate) asked: Option<Asked>,
+    /// Whether it is to be run here whatever its size: its coordinator cannot get it.
+    pub(crate) stay: bool,
 }
 
 /// What is to be done about a delivery.
@@ -60,6 +63,10 @@ pub(crate) enum What {
     Run { begun: Begun, claimant: Option<Arc<Claimant>>, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
     RunBulk { job: Job, bulk: Bulk, running: Running },
+    /// Hand the command over to the bulk's coordinator.
+    HandOver { job: Job, running: Running },
+    /// Every device has its outcome: say what came of them.
+    Tell(Tally),
     /// It is a Celery task that cannot be read or is not served; say so.
     Refused(Exception),
     /// It is a Celery task, and none are taken here.
@@ -80,14 +87,6 @@ pub(crate) enum What {
     Join(oneshot::Receiver<Option<Reply>>),
 }
 
-/// An id entered as running; forgotten on drop unless finished with a reply.
-pub(crate) struct Running {
-    shared: Arc<Shared>,
-    id: Arc<str>,
-    watched: Watched,
-    done: bool,
-}
-
 /// Looks at a delivery; nothing here waits.
 pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Delivery, again: Again) -> Taken {
     if delivery.redelivered {
@@ -105,7 +104,7 @@ pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Del
     if again.asked.is_some() || wire::celery::is_task(&delivery.envelope) {
         return take_task(shared, source, delivery, again);
     }
-    match native::decode(&delivery.envelope, &shared.options.limits) {
+    match native::decode(&delivery.envelope, &limits(shared, &delivery)) {
         Ok(job) => {
             let origin = origin(shared, &delivery, job.id.clone(), job.command.clone());
             take_job(shared, source, delivery, (origin, job), again)
@@ -130,7 +129,7 @@ fn take_task(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, aga
     let asked = again.asked.map_or_else(|| ask(options, &delivery), Ok);
     let (asked, read) = match asked {
         Ok(asked) => {
-            let read = asked.read(options, &shared.options.limits);
+            let read = asked.read(options, &limits(shared, &delivery));
             (asked, read)
         }
         Err(refusal) => (Asked::refused(refusal.head), Err(refusal.exception)),
@@ -169,16 +168,26 @@ fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Asked, Box<Refu
     Ok(Asked::task(task, entry, &delivery.envelope))
 }
 
+/// Only what tells the end of a bulk may have no devices left.
+fn limits(shared: &Shared, delivery: &Delivery) -> native::Limits {
+    native::Limits { no_devices: complete(delivery).is_some(), ..shared.options.limits }
+}
+
+/// The tally of a bulk whose devices have all been seen to.
+fn complete(delivery: &Delivery) -> Option<Tally> {
+    Tally::carried(&delivery.envelope).filter(Tally::is_complete)
+}
+
 impl Taken {
     /// One of which nothing is known but what is to be done.
-    fn unread(shared: &Shared, source: &Arc<Source>, delivery: Delivery, what: What) -> Self {
+    pub(super) fn unread(shared: &Shared, source: &Arc<Source>, delivery: Delivery, what: What) -> Self {
         let origin = origin(shared, &delivery, "".into(), "".into());
         let (source, mode, queued) = (source.clone(), Mode::Request, Duration::ZERO);
         Self { source, delivery, origin, device: "".into(), mode, queued, what, room: None, asked: None }
     }
 }
 
-fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>) -> Origin {
+pub(super) fn origin(shared: &Shared, delivery: &Delivery, id: Arc<str>, command: Arc<str>) -> Origin {
     let correlation_id = delivery.envelope.correlation_id.clone().unwrap_or_else(|| id.to_string());
     Origin { id, command, correlation_id, worker: shared.options.name.clone(), redelivered: delivery.redelivered }
 }
@@ -188,7 +197,7 @@ fn take_job(
     source: &Arc<Source>,
     delivery: Delivery,
     (origin, job): (Origin, Job),
-    Again { mut room, asked }: Again,
+    Again { mut room, asked, stay }: Again,
 ) -> Taken {
     let received = delivery.received;
     let queued =
@@ -200,9 +209,15 @@ fn take_job(
     };
     let mode = job.mode;
     let is_revoked = asked.as_ref().is_some_and(|asked| asked.is_revoked(shared));
-    let what = match is_revoked {
-        true => What::Answer(Box::new(called_off(delivery.redelivered))),
-        false => decide(shared, &delivery, job, digest(&delivery, asked.is_some()), &mut room),
+    let nobody_left = matches!(&job.targets, Targets::Many(bulk) if bulk.targets.is_empty());
+    let what = match complete(&delivery).filter(|_| nobody_left) {
+        // What happened is said whatever happened since.
+        Some(tally) => What::Tell(tally),
+        None if is_revoked => What::Answer(Box::new(called_off(delivery.redelivered))),
+        None => {
+            let spread = !stay && spread::is_for_all(shared, &delivery.envelope, &job, asked.as_ref());
+            decide(shared, &delivery, job, (digest(&delivery, asked.is_some()), spread), &mut room)
+        }
     };
     Taken { source: source.clone(), delivery, origin, device, mode, queued, what, room, asked }
 }
@@ -211,7 +226,7 @@ fn decide(
     shared: &Arc<Shared>,
     delivery: &Delivery,
     job: Job,
-    digest: u64,
+    (digest, spread): (u64, bool),
     room: &mut Option<OwnedSemaphorePermit>,
 ) -> What {
     let now = Now::read();
@@ -242,11 +257,12 @@ fn decide(
         }
         Recall::New => {}
     }
-    let watched = shared.cancels().run(&job.id, job.enqueued_at);
-    let is_cancelled = watched.token.is_cancelled();
-    let running = Running { shared: shared.clone(), id: job.id.clone(), watched, done: false };
-    // A cancelled one needs no room to say so.
-    if let (Targets::Many(bulk), None, false) = (&job.targets, &room, is_cancelled) {
+    let running = Running::job(shared, &job.id, job.enqueued_at);
+    // Whoever had it before may have handed it over: whatever there is to say, its coordinator says it.
+    let was_spread = spread && delivery.redelivered;
+    let is_cancelled = running.cancel().is_cancelled() && !was_spread;
+    // A cancelled one needs no room to say so, and one that goes elsewhere none to go.
+    if let (Targets::Many(bulk), None, false) = (&job.targets, &room, is_cancelled || spread) {
         // One that is larger than the whole room waits for all of it.
         let devices = bulk.targets.len().min(shared.options.bulk_devices);
         let devices = u32::try_from(devices).unwrap_or(u32::MAX);
@@ -258,6 +274,7 @@ fn decide(
     }
     let admission = match is_cancelled {
         true => Admission::Answer(Box::new(called_off(delivery.redelivered))),
+        false if was_spread => Admission::Run,
         false => admit(&job, guarantee, delivery.redelivered, shared.options.claims.is_some(), now),
     };
     match admission {
@@ -266,6 +283,10 @@ fn decide(
             Targets::Many(bulk) => What::AnswerAll { bulk, outcome, running },
         },
         Admission::Later { not_before } => What::Later { not_before },
+        Admission::Run if spread => match spread::refusal(shared, &job) {
+            Some(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
+            None => What::HandOver { job, running },
+        },
         Admission::Run => run(shared, delivery, job, guarantee, running),
     }
 }
@@ -301,14 +322,21 @@ pub(crate) fn claimant(
 /// The command of a job, to be given a device.
 pub(crate) fn command(job: &Job, guarantee: Guarantee, delivery: &Delivery) -> Command {
     Command {
+        guarantee: Some(guarantee),
+        permit: Some(Arc::new(HoldPermit(delivery.receipt.hold()))),
+        sent_before: delivery.redelivered,
+        ..command_of(job)
+    }
+}
+
+/// What a job says of its command.
+pub(super) fn command_of(job: &Job) -> Command {
+    Command {
         id: job.id.clone(),
         profile: job.profile.clone(),
         mode: job.mode,
         timeout: job.timeout,
         expires_at: job.expires_at,
-        guarantee: Some(guarantee),
-        permit: Some(Arc::new(HoldPermit(delivery.receipt.hold()))),
-        sent_before: delivery.redelivered,
         ..Command::new("".into(), job.command.clone(), job.payload.clone())
     }
 }
@@ -339,31 +367,4 @@ fn digest(delivery: &Delivery, is_task: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
     delivery.envelope.body.hash(&mut hasher);
     hasher.finish()
-}
-
-impl Running {
-    /// Cancelled when the job is called off.
-    pub(crate) fn cancel(&self) -> CancellationToken {
-        self.watched.token.clone()
-    }
-
-    /// Remembers what came of the job, for its repetitions.
-    pub(crate) fn finish(mut self, end: End) {
-        self.done = true;
-        self.end(end);
-    }
-
-    fn end(&self, end: End) {
-        let limits = &self.shared.options.recent;
-        self.shared.recent.lock().unwrap_or_else(PoisonError::into_inner).finish(&self.id, end, Instant::now(), limits);
-        self.shared.cancels().end(&self.id, &self.watched);
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if !self.done {
-            self.end(End::Nothing);
-        }
-    }
 }

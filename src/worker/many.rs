@@ -1,13 +1,15 @@
 //! A bulk job on this worker: results as they come, a summary at the end, the rest handed on when the worker stops.
 
 use super::claimed::{self, Ran, unsaid};
-use super::intake::{Running, Taken, claimant, command, with_claim};
+use super::intake::{Taken, claimant, command, with_claim};
+use super::running::Running;
 use super::{Shared, handle};
+use crate::amqp::PublishError;
 use crate::bulk::{self, Crew, Order, Tally};
 use crate::claims::{Claim, Subject};
 use crate::commander::{Command, NotStarted};
 use crate::deadline::Now;
-use crate::envelope::{Envelope, Value};
+use crate::envelope::Envelope;
 use crate::job::{Bulk, BulkResults, Guarantee, Job, Target, Targets};
 use crate::outcome::{Executed, Outcome, Status};
 use crate::wire::celery;
@@ -26,12 +28,9 @@ pub(super) enum Ended {
     Lost,
 }
 
-/// The header in which the rest of a bulk carries the tally of what is done.
-const TALLY: &str = "x-switchboard-tally";
-
 pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, mut bulk: Bulk, running: Running) -> Ended {
     let now = Now::read();
-    let before = taken.delivery.envelope.headers.text(TALLY).and_then(|text| serde_json::from_str(text).ok());
+    let before = Tally::carried(&taken.delivery.envelope);
     let tally = before.unwrap_or_else(|| Tally::new(bulk.targets.len(), now.unix_ms));
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
     let crew = Devices::new(shared, taken, &bulk, guarantee, job.enqueued_at);
@@ -71,7 +70,7 @@ pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, mut bulk:
 /// A bulk that is not run: every device gets the same outcome.
 pub(super) async fn answer_all(shared: &Arc<Shared>, taken: &Taken, bulk: Bulk, outcome: &Outcome) -> Summary {
     let now = Now::read();
-    let before = taken.delivery.envelope.headers.text(TALLY).and_then(|text| serde_json::from_str::<Tally>(text).ok());
+    let before = Tally::carried(&taken.delivery.envelope);
     let mut tally = before.unwrap_or_else(|| Tally::new(bulk.targets.len(), now.unix_ms));
     if outcome.status == Status::Cancelled {
         tally.cancel();
@@ -81,7 +80,8 @@ pub(super) async fn answer_all(shared: &Arc<Shared>, taken: &Taken, bulk: Bulk, 
         tally.record(&target.device, outcome.status);
         if stream {
             let result = result(taken, &target.device, outcome);
-            publish(shared, taken, &target.device, result).await;
+            // What the broker refuses is lost for this device alone, and the end of the publisher is the program's.
+            let _ = publish(shared, taken, &target.device, result).await;
         }
     }
     tally.summary(Now::read().unix_ms)
@@ -89,8 +89,14 @@ pub(super) async fn answer_all(shared: &Arc<Shared>, taken: &Taken, bulk: Bulk, 
 
 /// Publishes what is left of a bulk as a job of its own, with the tally so far, to the queue it came from.
 async fn hand_on(shared: &Shared, taken: &Taken, job: Job, rules: Bulk, tally: &Tally, rest: Vec<Target>) -> bool {
+    let mut envelope = remainder(taken, job, Bulk { targets: rest, ..rules });
+    tally.carry(&mut envelope);
+    shared.outbox.enqueue(&taken.delivery.queue, envelope).await
+}
+
+/// The job of a delivery for the devices that are left of it, as whoever asked for it would have sent it.
+pub(super) fn remainder(taken: &Taken, job: Job, left: Bulk) -> Envelope {
     let original = &taken.delivery.envelope;
-    let left = Bulk { targets: rest, ..rules };
     let task = taken.asked.as_ref().and_then(|asked| asked.task.as_deref());
     let mut envelope = match task {
         Some(task) => celery::task_message(&celery::rest(task, &job, &left)),
@@ -104,12 +110,11 @@ async fn hand_on(shared: &Shared, taken: &Taken, job: Job, rules: Bulk, tally: &
     for (name, value) in original.headers.0.iter().filter(|(name, _)| ours(name)) {
         envelope.headers.set(name.clone(), value.clone());
     }
-    envelope.headers.set(TALLY, Value::Text(serde_json::to_string(tally).unwrap_or_default()));
-    shared.outbox.enqueue(&taken.delivery.queue, envelope).await
+    envelope
 }
 
 /// Commands the devices of one bulk, and streams their results to the requester, if it asked for that.
-struct Devices<'a> {
+pub(super) struct Devices<'a> {
     shared: &'a Arc<Shared>,
     taken: &'a Taken,
     stream: bool,
@@ -120,7 +125,13 @@ struct Devices<'a> {
 }
 
 impl<'a> Devices<'a> {
-    fn new(shared: &'a Arc<Shared>, taken: &'a Taken, bulk: &Bulk, guarantee: Guarantee, made_at: Option<u64>) -> Self {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        taken: &'a Taken,
+        bulk: &Bulk,
+        guarantee: Guarantee,
+        made_at: Option<u64>,
+    ) -> Self {
         let mut left: HashMap<Arc<str>, u32> = HashMap::new();
         if shared.options.claims.is_some() {
             for target in &bulk.targets {
@@ -144,7 +155,13 @@ impl<'a> Devices<'a> {
         Subject { id: self.taken.origin.id.clone(), device: Some(device.clone()), nth }
     }
 
-    async fn run(&self, command: Command, subject: Subject, stop: CancellationToken) -> Result<Status, NotStarted> {
+    /// Commands one device, and says what came of it: the status, and whether that was said.
+    pub(super) async fn run(
+        &self,
+        command: Command,
+        subject: Subject,
+        stop: CancellationToken,
+    ) -> Result<(Status, Said), NotStarted> {
         let Self { shared, taken, .. } = *self;
         let device = command.device.clone();
         loop {
@@ -161,34 +178,33 @@ impl<'a> Devices<'a> {
                 Ran::Outcome(outcome, claim) => (outcome, claim),
                 Ran::Repeat(reply, status) => {
                     let correlation_id = Some(taken.origin.correlation_id.clone());
-                    self.say(&device, Envelope { correlation_id, ..Envelope::clone(&reply) }).await;
-                    return Ok(status);
+                    let said = self.say(&device, Envelope { correlation_id, ..Envelope::clone(&reply) }).await;
+                    return Ok((status, said));
                 }
-                Ran::Unsaid(status) if !self.stream => return Ok(status),
+                Ran::Unsaid(status) if !self.stream => return Ok((status, Ok(()))),
                 Ran::Unsaid(status) => (unsaid(status), None),
                 Ran::NotStarted(why) => return Err(why),
                 Ran::Again => continue,
             };
-            self.end(&device, &outcome, claim).await;
-            return Ok(outcome.status);
+            let said = self.end(&device, &outcome, claim).await;
+            return Ok((outcome.status, said));
         }
     }
 
     /// Writes an outcome down, then says it.
-    async fn end(&self, device: &Arc<str>, outcome: &Outcome, claim: Option<Claim>) {
+    pub(super) async fn end(&self, device: &Arc<str>, outcome: &Outcome, claim: Option<Claim>) -> Said {
         let result = self.stream.then(|| result(self.taken, device, outcome));
         if let Some(claim) = claim {
             claim.finish(outcome.executed != Executed::No, outcome.status, result.as_ref()).await;
         }
-        if let Some(result) = result {
-            self.say(device, result).await;
+        match result {
+            Some(result) => self.say(device, result).await,
+            None => Ok(()),
         }
     }
 
-    async fn say(&self, device: &Arc<str>, result: Envelope) {
-        if self.stream {
-            publish(self.shared, self.taken, device, result).await;
-        }
+    async fn say(&self, device: &Arc<str>, result: Envelope) -> Said {
+        if self.stream { publish(self.shared, self.taken, device, result).await } else { Ok(()) }
     }
 }
 
@@ -200,11 +216,13 @@ impl Crew for Devices<'_> {
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
         // Now, in the order of the devices, and not when the future is first polled.
         let subject = self.subject(&command.device);
-        self.run(command, subject, stop)
+        let ran = self.run(command, subject, stop);
+        // Unsaid, it is because the program ends; then the delivery is not acked either.
+        async move { ran.await.map(|(status, _)| status) }
     }
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {
-        self.end(&device, &outcome, None).await;
+        let _ = self.end(&device, &outcome, None).await;
     }
 }
 
@@ -214,11 +232,24 @@ fn result(taken: &Taken, device: &Arc<str>, outcome: &Outcome) -> Envelope {
     native::result(&taken.origin, device, outcome, &timing)
 }
 
-async fn publish(shared: &Shared, taken: &Taken, device: &Arc<str>, result: Envelope) {
+/// Whether a result was said to whoever wants it; nobody may.
+pub(super) type Said = Result<(), Closed>;
+
+/// The program ends before the broker has confirmed a result.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Closed;
+
+async fn publish(shared: &Shared, taken: &Taken, device: &Arc<str>, result: Envelope) -> Said {
     let reply_to = taken.delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty());
-    let Some(reply_to) = reply_to else { return };
-    if let Err(error) = shared.outbox.reply(reply_to, result).await {
-        let job_id = &*taken.origin.id;
-        tracing::warn!(job_id, device = &**device, "a device's result could not be published: {error}");
+    let Some(reply_to) = reply_to else { return Ok(()) };
+    match shared.outbox.reply(reply_to, result).await {
+        Ok(()) => Ok(()),
+        Err(PublishError::Closed) => Err(Closed),
+        // For good: it is as if nobody had asked.
+        Err(error) => {
+            let job_id = &*taken.origin.id;
+            tracing::warn!(job_id, device = &**device, "a device's result could not be published: {error}");
+            Ok(())
+        }
     }
 }

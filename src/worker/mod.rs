@@ -6,6 +6,7 @@
 mod admission;
 mod cancels;
 mod celery;
+mod chunks;
 mod claimed;
 mod control;
 #[cfg(test)]
@@ -19,8 +20,11 @@ mod many;
 mod outbox;
 mod quarantine;
 mod recent;
+mod reporter;
+mod running;
 mod settlement;
 mod source;
+mod spread;
 
 pub use cancels::KEPT as CANCELS_KEPT;
 pub use celery::Options as CeleryOptions;
@@ -28,6 +32,7 @@ pub use control::stream as control_stream;
 pub use quarantine::queue as quarantine_queue;
 pub use recent::Limits as RecentLimits;
 pub use source::{Dialect, Intake, Kind, Source};
+pub use spread::Spread;
 
 use crate::amqp::{self, ChannelPool, Publisher, Stream, StreamRecord};
 use crate::claims::Log;
@@ -38,6 +43,7 @@ use cancels::Cancels;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use outbox::Outbox;
 use recent::Recent;
+use reporter::Reporter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -72,11 +78,16 @@ pub struct Options {
     /// The longest that one delivery of a bulk is kept; then the rest goes back as a message of its own. Far below the
     /// broker's own limit for an unacknowledged delivery (30 minutes).
     pub bulk_hold: Duration,
+    /// Which bulks are handed over to a coordinator, and where those are; none where every bulk is run by one worker.
+    pub spread: Option<Spread>,
     /// The log in which commands are claimed before they are sent; none where they are not.
     pub claims: Option<Log>,
     /// How Celery tasks are served; none where they are not.
     pub celery: Option<CeleryOptions>,
 }
+
+/// What is remembered of the chunks that were reported: what comes again after a lost connection.
+pub(crate) const PIECES: RecentLimits = RecentLimits { ids: 4_096, bytes: 0, keep: Duration::from_secs(600) };
 
 /// A change of what a worker takes jobs from, while it works.
 pub enum Change {
@@ -94,6 +105,9 @@ pub(crate) struct Shared {
     /// Whether results can be published.
     pub(crate) publishing: watch::Receiver<amqp::LinkState>,
     pub(crate) recent: Mutex<Recent>,
+    /// The same for chunks of bulks, by id and release.
+    pub(crate) pieces: Mutex<Recent>,
+    pub(crate) reporter: Reporter,
     cancels: Mutex<Cancels>,
     /// One for each job under way, whichever queue it came from.
     slots: Arc<Semaphore>,
@@ -131,9 +145,21 @@ impl Worker {
         let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
         let bulk_slots = Arc::new(Semaphore::new(options.bulk_concurrency.max(1)));
         let bulk_room = Arc::new(Semaphore::new(options.bulk_devices.max(1)));
-        let (recent, cancels) = (Mutex::default(), Mutex::new(Cancels::new(options.cancel_ids)));
-        let shared =
-            Shared { options, commander, outbox, publishing, recent, cancels, slots, bulk_slots, bulk_room, shutdown };
+        let reporter = Reporter::start(outbox.clone());
+        let shared = Shared {
+            cancels: Mutex::new(Cancels::new(options.cancel_ids)),
+            recent: Mutex::default(),
+            pieces: Mutex::default(),
+            options,
+            commander,
+            outbox,
+            publishing,
+            reporter,
+            slots,
+            bulk_slots,
+            bulk_room,
+            shutdown,
+        };
         Self { shared: Arc::new(shared), sources }
     }
 

@@ -1,8 +1,8 @@
 //! A queue that jobs are taken from: its deliveries become tasks, in their order, while the worker may take any.
 
-use super::handle;
 use super::intake::{self, Again};
 use super::{Shared, halt};
+use super::{chunks, handle};
 use crate::amqp::{Consumer, ConsumerState, Delivery};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,8 @@ pub enum Kind {
     Jobs,
     /// Jobs that lost their workers, kept apart.
     Apart,
+    /// Chunks of bulks.
+    Chunks,
 }
 
 /// How a queue's messages are read that could be either.
@@ -35,8 +37,8 @@ pub struct Source {
     pub(crate) dialect: Dialect,
     pub(crate) consumer: Consumer,
     queue: Arc<str>,
-    /// One job at a time, for those kept apart; all others share the worker's slots.
-    alone: Arc<Semaphore>,
+    /// One job at a time, for those kept apart, and as many chunks as are prefetched; all others share the worker's slots.
+    own: Arc<Semaphore>,
     /// No more jobs are taken from it, although the worker goes on.
     leave: CancellationToken,
 }
@@ -55,9 +57,23 @@ impl Intake {
         queue: impl Into<Arc<str>>,
         (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>),
     ) -> Self {
-        let (alone, leave) = (Arc::new(Semaphore::new(1)), CancellationToken::new());
-        let source = Source { kind, dialect, consumer, queue: queue.into(), alone, leave };
-        Self { source: Arc::new(source), deliveries }
+        Self::with(kind, dialect, queue.into(), (consumer, deliveries), 1)
+    }
+
+    /// Chunks of bulks, so many at a time.
+    pub fn chunks(queue: impl Into<Arc<str>>, prefetch: u16, consumer: (Consumer, mpsc::Receiver<Delivery>)) -> Self {
+        Self::with(Kind::Chunks, Dialect::Native, queue.into(), consumer, prefetch.into())
+    }
+
+    fn with(
+        kind: Kind,
+        dialect: Dialect,
+        queue: Arc<str>,
+        (consumer, deliveries): (Consumer, mpsc::Receiver<Delivery>),
+        own: usize,
+    ) -> Self {
+        let (own, leave) = (Arc::new(Semaphore::new(own)), CancellationToken::new());
+        Self { source: Arc::new(Source { kind, dialect, consumer, queue, own, leave }), deliveries }
     }
 }
 
@@ -121,8 +137,8 @@ async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut m
     let soft = shared.shutdown.soft();
     let slots = match source.kind {
         Kind::Jobs => shared.slots.clone(),
-        // Whoever kills the worker is known then.
-        Kind::Apart => source.alone.clone(),
+        // Whoever kills the worker is known then; and chunks share the slots of bulks, device by device.
+        Kind::Apart | Kind::Chunks => source.own.clone(),
     };
     loop {
         let delivery = tokio::select! {
@@ -145,6 +161,14 @@ async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut m
             shared.outbox.give_back(delivery).await;
             continue;
         };
+        if source.kind == Kind::Chunks {
+            let (shared_for_task, source) = (shared.clone(), source.clone());
+            shared.shutdown.spawn(async move {
+                chunks::handle(&shared_for_task, source, delivery).await;
+                drop(slot);
+            });
+            continue;
+        }
         // In the order of the deliveries, and before anything waits: two commands to one device must not swap.
         let taken = intake::take(shared, source, delivery, Again::default());
         let shared_for_task = shared.clone();

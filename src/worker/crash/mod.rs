@@ -189,6 +189,7 @@ fn options_of_worker() -> Options {
         cancel_ids: 10,
         bulk_concurrency: 10,
         bulk_hold: SOON,
+        spread: None,
         claims: None,
         celery: Some(celery::options()),
     }
