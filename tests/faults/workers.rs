@@ -47,7 +47,7 @@ async fn replicas_that_are_killed_every_two_seconds_lose_nothing_and_repeat_noth
     scene.replicas(3).await;
     let mut next = Instant::now();
     for round in 0..KILLS {
-        let plans = scene.plans(&format!("r{round}"), JOBS.div_ceil(KILLS));
+        let plans = scene.short_plans(&format!("r{round}"), JOBS.div_ceil(KILLS));
         let (count, before) = (plans.len(), scene.fleet.executed().len());
         scene.send(plans).await;
         // Some commands later, so that every step of a job is hit sooner or later.
