@@ -45,7 +45,7 @@ pub struct Interrupts(Option<Signal>);
 
 impl Interrupts {
     /// From now on SIGINT no longer ends the process by itself; where the system refuses the registration, it still does.
-    pub fn new() -> Self {
+    pub fn caught() -> Self {
         Self(signal(SignalKind::interrupt()).ok())
     }
 

@@ -44,7 +44,7 @@ pub enum End {
     /// With the summary, as they should.
     Summary(Summary),
     /// The job as a whole was refused.
-    Refused(Answer),
+    Refused(Box<Answer>),
     /// Nothing came for longer than any device may take, and nobody says that it goes on; or, as this says, that it has ended.
     Silence(Option<Stand>),
 }
@@ -70,7 +70,7 @@ pub async fn watch(bulk: &Bulk<'_>, replies: &mut ReplyQueue, collected: &mut Co
     // Never dropped in between: a reply that is just being taken would be lost with it.
     let mut gathering = pin!(gather(bulk, replies, collected, &progress));
     let mut cancelling = pin!(Fuse::terminated());
-    let (mut interrupts, mut lines) = (signals::Interrupts::new(), Lines::default());
+    let (mut interrupts, mut lines) = (signals::Interrupts::caught(), Lines::default());
     let mut question = Question::Watching;
     let answerable = question::is_answerable();
     loop {
@@ -173,7 +173,7 @@ fn take(body: &[u8], kind: Option<&str>, collected: &mut Collected, json: bool) 
     }
     let answer = Answer::read(body)?;
     if answer.device.is_none() {
-        return Ok(Some(End::Refused(answer)));
+        return Ok(Some(End::Refused(Box::new(answer))));
     }
     collected.take(&answer);
     Ok(None)

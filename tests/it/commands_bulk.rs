@@ -32,6 +32,8 @@ impl Desk {
 
     async fn start() -> Self {
         let desk = Self::bare().await;
+        // Before the program does, so that it can be listened to from the start.
+        desk.caller.declare(&desk.queue, "quorum").await;
         for shard in 0..SHARDS {
             desk.caller.declare(&shard_queue(&desk.bulk_queue, shard), "quorum").await;
         }
@@ -189,7 +191,7 @@ async fn a_silent_bulk_is_waited_for_as_long_as_its_coordinator_says_that_it_goe
             let summary = json!({"status": "completed", "total": 1, "counts": counts, "duration_ms": 1.0});
             desk.tell(&job, "switchboard.summary", &summary).await;
         };
-        let (_, gone) = (goes_on.await, desk.answer("gone", "not_known", json!({})).await);
+        let ((), gone) = tokio::join!(goes_on, desk.answer("gone", "not_known", json!({})));
         assert_eq!((&gone.body["what"], &gone.body["id"]), (&json!("status"), &json!("gone")));
     };
     let (goes_on, gone, ()) = tokio::join!(bulk("goes-on"), bulk("gone"), played);

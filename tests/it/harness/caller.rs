@@ -201,18 +201,20 @@ impl Caller {
         depth
     }
 
-    /// Waits for a message in a queue, takes it and acks it, as whoever serves the queue does. The queue may come later.
+    /// Waits for a message in a queue, takes it and acks it, as whoever serves the queue does.
+    ///
+    /// # Panics
+    /// There is no such queue, or none comes in time.
     pub(crate) async fn take(&self, queue: &str, within: Duration) -> Taken {
-        found(&format!("a message is in {queue}"), within, async || {
-            // As in `depth`: a missing queue costs the channel.
-            let channel = in_time("open a channel", self.connection.create_channel()).await;
-            let message = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.ok()?;
-            in_time("close a channel", channel.close(200, "done".into())).await;
-            let delivery = message?.delivery;
-            let body = serde_json::from_slice(&delivery.data).expect("what is sent here is JSON");
-            Some(Taken { body, properties: delivery.properties })
-        })
-        .await
+        let channel = in_time("open a channel", self.connection.create_channel()).await;
+        let what = format!("a message is in {queue}");
+        let message = found(&what, within, async || {
+            in_time("get a message", channel.basic_get(queue.into(), BasicGetOptions { no_ack: true })).await
+        });
+        let delivery = message.await.delivery;
+        in_time("close a channel", channel.close(200, "done".into())).await;
+        let body = serde_json::from_slice(&delivery.data).expect("what is sent here is JSON");
+        Taken { body, properties: delivery.properties }
     }
 
     /// Takes everything out of a dead-letter queue.
