@@ -1,7 +1,7 @@
 //! `switchboard bulk-status`, `bulk-pause` and `bulk-resume`: a question to the coordinator of a bulk.
 
 use super::coordinator::{self, ANSWER_WITHIN, Desk, Said, TRIES};
-use super::settings::Settings;
+use super::settings::{Queue, Settings};
 use super::{COULD_NOT_RUN, FAILED, INTERRUPTED, print, report, runtime, say, signals, standing, values};
 use crate::config::Config;
 use crate::wire::bulk::{Stand, What, Word};
@@ -30,6 +30,9 @@ pub struct Bulk {
     /// The bulk's id
     #[arg(value_name = "ID", value_parser = values::id)]
     pub id: String,
+    /// The queue of jobs
+    #[command(flatten)]
+    pub queue: Queue,
     /// Print the answer as it came, in one line of JSON
     #[arg(long)]
     pub json: bool,
@@ -54,7 +57,7 @@ pub fn change(settings: &Settings, args: Bulk, what: What) -> anyhow::Result<Exi
 }
 
 fn carried_out(settings: &Settings, bulk: &Bulk, what: What, watch: bool) -> anyhow::Result<ExitCode> {
-    let config = settings.load(Vec::new())?;
+    let config = settings.load(bulk.queue.flags())?;
     runtime()?.block_on(async {
         tokio::select! {
             biased;

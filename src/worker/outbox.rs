@@ -153,7 +153,7 @@ impl Outbox {
         let parked = match self.ensure_ladder(queue).await {
             Err(error) => Err(error.to_string()),
             Ok(()) => {
-                let copy = native::parked(&copied(&delivery.envelope));
+                let copy = native::parked_again(&copied(&delivery.envelope));
                 match self.channels.publish_routed(amqp::delayed(queue, wait), copy, self.within).await {
                     Ok(Routing::Routed) => Ok(()),
                     Ok(Routing::Unroutable) => Err("the broker's delay queues are gone".to_owned()),

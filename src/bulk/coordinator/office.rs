@@ -214,8 +214,11 @@ impl Office {
                 return self.done.extend(log.held);
             }
         };
-        if let Some(ended) = self.standing.ended.get(&start.id).filter(|ended| ended.digest == plan.digest).cloned() {
+        if let Some(ended) = self.standing.ended.get(&start.id).cloned() {
             self.done.extend(log.held);
+            if ended.digest != plan.digest {
+                return self.wishes.push(Wish::Refuse { tag: held.tag, start: Box::new(start) });
+            }
             return match start.end {
                 Some(end) => self.wishes.push(Wish::Repeat { tag: held.tag, end, ended }),
                 None => self.done.push(held.tag),

@@ -5,6 +5,7 @@ use super::office::Wish;
 use super::words;
 use crate::amqp::{Address, Error, Tag, delayed};
 use crate::envelope::Envelope;
+use crate::wire::native;
 
 impl Actor {
     /// Grants all of it, and lets go of the messages that said it.
@@ -49,6 +50,6 @@ impl Actor {
             self.has_ladder = true;
         }
         tracing::info!(job_id = start.message_id, "a bulk waits: there are as many as may be at one time");
-        Ok((delayed(&self.queue, self.options.again), start))
+        Ok((delayed(&self.queue, self.options.again), native::parked_again(&start)))
     }
 }

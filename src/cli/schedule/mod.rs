@@ -5,7 +5,7 @@ pub mod next;
 pub mod run;
 mod table;
 
-use super::settings::Settings;
+use super::settings::{Queue, Settings};
 use crate::config::duration;
 use crate::schedule::{Calendar, Schedule};
 use std::process::ExitCode;
@@ -48,6 +48,9 @@ pub struct Next {
 pub struct Run {
     /// The schedule's name
     pub name: String,
+    /// The queue of jobs
+    #[command(flatten)]
+    pub queue: Queue,
     /// One line of JSON
     #[arg(long)]
     pub json: bool,

@@ -23,7 +23,7 @@ const RECORD_WITHIN: Duration = Duration::from_secs(10);
 ///
 /// The configuration is wrong, or as [`fire`] says.
 pub fn run(settings: &Settings, args: &Run) -> anyhow::Result<ExitCode> {
-    let config = settings.load(Vec::new())?;
+    let config = settings.load(args.queue.flags())?;
     let names: Vec<&str> = config.schedules.iter().map(|schedule| &*schedule.name).collect();
     runtime()?.block_on(fire(&config, &names, &args.name, args.json))
 }

@@ -24,7 +24,7 @@ pub use cancel::{CANCEL, Control, Known, Word};
 pub use end::{end, extended};
 pub(in crate::wire) use job::check_id;
 pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
-pub use moment::parked;
+pub use moment::{parked, parked_again};
 pub use producer::encode;
 pub use result::{Origin, Timing, result};
 pub use summary::{FAILED_LISTED, Summary, SummaryStatus, summary};

@@ -57,6 +57,14 @@ pub fn parked(envelope: &Envelope) -> Envelope {
     copy
 }
 
+/// The same for one that waits in the delay queues, perhaps not for the first time: the broker drops, without a word, what
+/// its own account says was there before.
+pub fn parked_again(envelope: &Envelope) -> Envelope {
+    let mut copy = parked(envelope);
+    copy.headers.0.retain(|(name, _)| name != "x-death" && !name.starts_with("x-first-death-"));
+    copy
+}
+
 /// When the message's own time to live ends, in milliseconds since the Unix epoch.
 ///
 /// A message that does not say when it was made has no such instant here: until it was delivered the broker has counted

@@ -77,7 +77,7 @@ impl Caller {
         let channel = in_time("open a channel", connection.create_channel()).await;
         in_time("ask for confirms", channel.confirm_select(ConfirmSelectOptions::default())).await;
         let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
-        let declare = channel.queue_declare("".into(), exclusive, FieldTable::default());
+        let declare = channel.queue_declare(super::unique("answers").as_str().into(), exclusive, FieldTable::default());
         let reply_to = in_time("declare the reply queue", declare).await.name().to_string();
         let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
         let consume = channel.basic_consume(reply_to.as_str().into(), "".into(), options, FieldTable::default());
