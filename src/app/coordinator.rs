@@ -22,7 +22,7 @@ const QUIET: Duration = Duration::from_millis(500);
 const LOOKED_FOR: Duration = Duration::from_secs(15);
 /// When a bulk for which there is no room is looked at again.
 const AGAIN: Duration = Duration::from_secs(10);
-/// What a report may take beyond a chunk's lease and its commands' time.
+/// What a report may take beyond a chunk's lease and its commands' time, at most: half of the lease, where that is shorter.
 const SLACK: Duration = Duration::from_secs(15);
 
 pub(super) fn options(config: &Config, name: &Arc<str>) -> Options {
@@ -43,7 +43,7 @@ pub(super) fn options(config: &Config, name: &Arc<str>) -> Options {
         chunk_bytes: bulk.chunk_bytes,
         lease: bulk.lease,
         timeout: worker.default_timeout,
-        slack: SLACK,
+        slack: (bulk.lease / 2).min(SLACK),
         active: bulk.active,
         plan_bytes: bulk.plan_bytes,
         again: AGAIN,
