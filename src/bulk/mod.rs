@@ -129,6 +129,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
                 }
             },
             slot = wake => free = slot,
+            () = sleep_until(until.into()), if !waiting.is_empty() => {}
             () = stop.cancelled(), if !stop.is_cancelled() => {}
             () = cancel.cancelled(), if !cancel.is_cancelled() => {}
         }
