@@ -248,11 +248,58 @@ async fn a_worker_that_stops_finishes_what_is_at_the_devices_and_gives_the_rest_
     assert_eq!(hand.scene.caller.wait_for(executed, SOON).await.len(), executed);
 }
 
+#[tokio::test]
+async fn when_the_grace_is_over_only_what_is_at_the_devices_is_unknown() {
+    let hand = Hand::start(Scene::start(Dialect::Default).await.set("WORKER__GRACE", "1s")).await.listening().await;
+    hand.scene.fleet.behave(Behaviour::Slow(Duration::from_secs(9)));
+    let mut worker = hand.scene.worker().await;
+    hand.release_now(&job(40)).await;
+    hand.scene.fleet.wait_for(10, SOON).await;
+    worker.terminate();
+    worker.wait(SOON).await;
+    assert_eq!(hand.counted(40).await, BTreeMap::from([("back", 30), ("unknown", 10)]));
+    for reply in hand.scene.caller.wait_for(10, SOON).await {
+        assert_eq!((said(&reply.body), &reply.body["error"]["code"]), (("unknown", "unknown"), &json!("stopped")));
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_that_comes_back_while_it_runs_is_not_run_twice_and_nothing_of_it_is_unknown() {
+    let (scene, proxy) = crate::worker_cuts::behind_amqp_proxy().await;
+    let hand = Hand::start(scene).await.listening().await;
+    hand.scene.fleet.behave(Behaviour::Slow(Duration::from_millis(2_500)));
+    let worker = hand.scene.worker().await;
+    hand.release_now(&job(40)).await;
+    hand.scene.fleet.wait_for(10, SOON).await;
+    proxy.cut();
+    eventually("it was delivered again", SOON, async || {
+        worker.metric("switchboard_redeliveries_total", &[]).await >= 1.0
+    })
+    .await;
+    assert_eq!(hand.counted(40).await, BTreeMap::from([("back", 30), ("succeeded", 10)]));
+    hand.idle(&worker).await;
+    assert_eq!((hand.scene.fleet.executed().len(), hand.scene.caller.replies().len()), (10, 10));
+}
+
+#[tokio::test]
+async fn where_commands_are_claimed_a_killed_worker_s_chunk_goes_on_where_it_was() {
+    let hand = Hand::start(Scene::start(Dialect::Default).await.set("WORKER__CLAIMS", "true")).await.listening().await;
+    let (second, _) = killed(&hand, Guarantee::AtMostOnce).await;
+    let counts = hand.counted(50).await;
+    let unknown = counts.get("unknown").copied().unwrap_or(0);
+    assert!(unknown <= 10 && counts["succeeded"] == 50 - unknown, "{counts:?}");
+    hand.idle(&second).await;
+    let devices: BTreeSet<String> = hand.scene.fleet.executed().into_iter().map(|executed| executed.device).collect();
+    assert_eq!(devices.len(), hand.scene.fleet.executed().len(), "a device was commanded twice");
+}
+
 /// A chunk whose first worker is killed while it runs; returns the second, and how many devices had been commanded.
 async fn killed(hand: &Hand, guarantee: Guarantee) -> (Worker, usize) {
     hand.scene.fleet.behave(Behaviour::Slow(Duration::from_millis(300)));
     let mut first = hand.scene.worker().await;
-    hand.release_now(&Job { guarantee: Some(guarantee), ..job(50) }).await;
+    // With little time, so that a claim of the killed one is soon known to be given up.
+    let timeout = Some(Duration::from_secs(2));
+    hand.release_now(&Job { guarantee: Some(guarantee), timeout, ..job(50) }).await;
     eventually("some devices are reported", SOON, async || hand.told().len() >= 5).await;
     first.kill();
     let executed = hand.scene.fleet.executed().len();
