@@ -80,7 +80,6 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
     let (mut given_back, mut left) = (Vec::new(), VecDeque::new());
     let mut lost = false;
     let mut free = None;
-    let _active = Active::count();
     loop {
         if cancel.is_cancelled() && !(waiting.is_empty() && running.is_empty()) {
             tally.cancel();
@@ -132,6 +131,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
                 }
             },
             slot = wake => free = slot,
+            () = sleep_until(until.into()), if !waiting.is_empty() => {}
             () = stop.cancelled(), if !stop.is_cancelled() => {}
             () = cancel.cancelled(), if !cancel.is_cancelled() => {}
         }
@@ -180,13 +180,14 @@ async fn give_up(waiting: &mut VecDeque<Target>, tally: &mut Tally, crew: &impl 
     }
 }
 
-/// One bulk under way, in the gauge until dropped.
-struct Active;
+/// One bulk under way, in the gauge until dropped. Whoever answers for all of it counts it.
+pub struct Active(());
 
 impl Active {
-    fn count() -> Self {
+    /// Counts one more.
+    pub fn count() -> Self {
         metrics().bulk_active(1);
-        Self
+        Self(())
     }
 }
 

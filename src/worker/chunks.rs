@@ -1,7 +1,8 @@
 //! A chunk of a bulk: its devices commanded like those of any bulk, and each reported to the bulk's coordinator.
 
-use super::admission::{Admission, admit, called_off, perhaps_run};
-use super::handle::InFlight;
+use super::admission::perhaps_run;
+use super::chunk_course::{Course, Seen, course};
+use super::handle::{InFlight, stopped};
 use super::intake::{Taken, What, command, origin};
 use super::many::Devices;
 use super::recent::{End, Recall};
@@ -28,8 +29,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// Workers that a chunk may lose before its devices are given up.
-const TRIES: u64 = 3;
+/// After the hard stop: what is said of the devices under way is confirmed within this, while the program still waits.
+const LAST_WORDS: Duration = Duration::from_secs(4);
 /// Results of one chunk that are published at one time where nothing is sent.
 const AT_ONCE: usize = 64;
 
@@ -42,18 +43,6 @@ struct Piece {
     guarantee: Guarantee,
     /// What was not begun may have been begun by whoever had the chunk before: it must not look as if nobody had.
     sent_before: bool,
-}
-
-/// What becomes of all devices of a chunk.
-enum Course {
-    /// They are commanded.
-    Run,
-    /// They are told this; nothing is sent.
-    Say(Box<Outcome>),
-    /// They are not begun.
-    Back,
-    /// They are looked at again at this time: milliseconds since the Unix epoch.
-    Later(u64),
 }
 
 /// From the delivery to its ack, which comes when everything of the chunk is reported.
@@ -81,7 +70,19 @@ pub(super) async fn handle(shared: &Arc<Shared>, source: Arc<Source>, delivery: 
         see_to(shared, &taken, &piece, bulk, &running, &account).await;
         account.settled().await
     };
-    let done = hard.run_until_cancelled(AssertUnwindSafe(done).catch_unwind()).await;
+    let at_most_once = piece.guarantee == Guarantee::AtMostOnce;
+    let last = async {
+        hard.cancelled().await;
+        // What is at the devices is told as unknown. What may run again is left to whoever gets it next.
+        if at_most_once {
+            sleep(LAST_WORDS).await;
+        }
+    };
+    let done = tokio::select! {
+        biased;
+        done = AssertUnwindSafe(done).catch_unwind() => Some(done),
+        () = last => None,
+    };
     let is_told = match done {
         Some(Ok(is_told)) => is_told,
         Some(Err(_)) => {
@@ -117,10 +118,10 @@ fn read(shared: &Shared, delivery: &Delivery) -> Result<(Piece, Bulk), String> {
     // Whether too many fail is the coordinator's to say, who sees all of them.
     bulk.abort = None;
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
-    let sent_before = delivery.redelivered && shared.options.claims.is_none();
+    let seen = Seen { redelivered: delivery.redelivered, claimed: shared.options.claims.is_some(), ..Seen::default() };
     let targets = std::mem::take(&mut bulk.targets);
     let rules = bulk.clone();
-    Ok((Piece { chunk, job, rules, guarantee, sent_before }, Bulk { targets, ..bulk }))
+    Ok((Piece { chunk, job, rules, guarantee, sent_before: seen.sent_before() }, Bulk { targets, ..bulk }))
 }
 
 /// Enters a chunk as under way here. `None` if it was reported before, perhaps only after it was waited for: after a lost
@@ -148,7 +149,13 @@ async fn enter(shared: &Arc<Shared>, piece: &Piece, redelivered: bool) -> Option
 async fn see_to(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, running: &Running, account: &Account) {
     let soft = shared.shutdown.soft();
     loop {
-        match course(shared, taken, piece, running) {
+        let seen = Seen {
+            cancelled: running.cancel().is_cancelled(),
+            redelivered: taken.delivery.redelivered,
+            lost: taken.delivery.delivery_count.unwrap_or(0),
+            claimed: shared.options.claims.is_some(),
+        };
+        match course(&piece.chunk, &piece.job, piece.guarantee, seen, Now::read()) {
             Course::Later(at) => {
                 let wait = Duration::from_millis(at.saturating_sub(Now::read().unix_ms) + 1);
                 // Stopped, what is not begun goes back.
@@ -160,29 +167,6 @@ async fn see_to(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, 
             Course::Say(outcome) => return say(shared, taken, piece, bulk, &outcome, account).await,
             Course::Run => return run(shared, taken, piece, bulk, running, account).await,
         }
-    }
-}
-
-fn course(shared: &Shared, taken: &Taken, piece: &Piece, running: &Running) -> Course {
-    let (now, redelivered) = (Now::read(), taken.delivery.redelivered);
-    let say = |outcome| Course::Say(Box::new(outcome));
-    if let Some(said) = &piece.chunk.say {
-        return say(said.outcome());
-    }
-    if running.cancel().is_cancelled() {
-        return say(called_off(redelivered));
-    }
-    let lost = taken.delivery.delivery_count.unwrap_or(0);
-    if lost >= TRIES {
-        return say(perhaps_run(&format!("it was delivered {lost} times, and no worker lived to report it")));
-    }
-    let is_over = now.is_past(piece.chunk.until) && !piece.sent_before;
-    match admit(&piece.job, piece.guarantee, redelivered, shared.options.claims.is_some(), now) {
-        Admission::Answer(outcome) => Course::Say(outcome),
-        _ if is_over => Course::Back,
-        Admission::Later { not_before } if not_before < piece.chunk.until => Course::Later(not_before),
-        Admission::Later { .. } => Course::Back,
-        Admission::Run => Course::Run,
     }
 }
 
@@ -220,13 +204,15 @@ async fn run(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, run
         cancel: running.cancel(),
     };
     let devices = Devices::new(shared, taken, &piece.rules, piece.guarantee, piece.job.enqueued_at);
-    let crew = Pieces { devices, piece, account, places, next: AtomicUsize::new(0) };
+    let hard = shared.shutdown.hard();
+    let crew = Pieces { hard, devices, piece, account, places, next: AtomicUsize::new(0) };
     // The tally is the coordinator's.
     bulk::run(order, &crew).await;
 }
 
 /// Commands the devices of one chunk and reports each, in the order in which they end.
 struct Pieces<'a> {
+    hard: CancellationToken,
     devices: Devices<'a>,
     piece: &'a Piece,
     account: &'a Account,
@@ -258,10 +244,17 @@ impl Crew for Pieces<'_> {
         stop: CancellationToken,
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
         let place = self.next();
-        let (id, device) = (self.piece.job.id.clone(), Some(command.device.clone()));
-        let ran = self.devices.run(command, Subject { id, device, nth: place }, stop);
+        let (id, device) = (self.piece.job.id.clone(), command.device.clone());
+        let ran = self.devices.run(command, Subject { id, device: Some(device.clone()), nth: place }, stop);
+        let at_most_once = self.piece.guarantee == Guarantee::AtMostOnce;
         async move {
-            let ran = ran.await;
+            let ran = tokio::select! {
+                biased;
+                ran = ran => ran,
+                () = self.hard.cancelled(), if at_most_once => {
+                    Ok((Status::Unknown, self.devices.end(&device, &stopped(), None).await))
+                }
+            };
             match &ran {
                 Ok((status, Ok(()))) => self.account.tell(vec![place], Some(*status)).await,
                 Ok((_, Err(_))) => self.account.fail(),

@@ -363,7 +363,7 @@ pub(super) fn late_handler(shared: &Arc<Shared>, taken: &Taken, device: &Arc<str
 }
 
 /// The grace of a stop was over while the device had not answered.
-fn stopped() -> Outcome {
+pub(super) fn stopped() -> Outcome {
     let message = "the worker was stopped while it waited for the device's answer; the device may have acted";
     Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("stopped", message)))
 }

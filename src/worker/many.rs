@@ -29,6 +29,7 @@ pub(super) enum Ended {
 }
 
 pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, mut bulk: Bulk, running: Running) -> Ended {
+    let _active = bulk::Active::count();
     let now = Now::read();
     let before = Tally::carried(&taken.delivery.envelope);
     let tally = before.unwrap_or_else(|| Tally::new(bulk.targets.len(), now.unix_ms));

@@ -6,6 +6,7 @@
 mod admission;
 mod cancels;
 mod celery;
+mod chunk_course;
 mod chunks;
 mod claimed;
 mod control;

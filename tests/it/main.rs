@@ -54,6 +54,7 @@ mod simulate;
 mod worker_answers;
 mod worker_bulk;
 mod worker_cancel;
+mod worker_chunks;
 mod worker_cuts;
 mod worker_ending;
 mod worker_inputs;

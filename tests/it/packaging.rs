@@ -245,9 +245,17 @@ async fn the_accounts_of_rabbitmq_can_do_their_work_and_nothing_else() {
     assert!(may_declare(&worker, "", true).await, "a control queue");
     assert!(!may_publish(&worker, "switchboard.jobs", "switchboard.commands").await);
     assert!(!may_consume(&worker, "switchboard.dead").await);
-    assert!(!may_declare(&worker, "mine", false).await);
-    for (queue, kind) in [("control", "stream"), ("claims", "stream"), ("quarantine", "quorum")] {
-        let queue = format!("switchboard.commands.{queue}");
+    for queue in ["mine", "switchboard.bulk.coordinator.x"] {
+        assert!(!may_declare(&worker, queue, false).await, "{queue}");
+    }
+    for (queue, kind) in [
+        ("commands.control", "stream"),
+        ("commands.claims", "stream"),
+        ("commands.quarantine", "quorum"),
+        ("bulk.coordinator.0", "quorum"),
+        ("bulk.coordinator.63", "quorum"),
+    ] {
+        let queue = format!("switchboard.{queue}");
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
         let used = async |channel: Channel| {
@@ -266,7 +274,9 @@ async fn the_accounts_of_rabbitmq_can_do_their_work_and_nothing_else() {
         amqp_url: format!("amqp://switchboard-worker:replace-me@127.0.0.1:{}/%2f", node.node().port()),
         mqtt_url: mqtt.url(),
         queue: "switchboard.commands".to_owned(),
-        environment: vec![("SWITCHBOARD__CELERY__QUEUE".to_owned(), "switchboard.celery".to_owned())],
+        environment: [("CELERY__QUEUE", "switchboard.celery"), ("AMQP__BULK_QUEUE", "switchboard.bulk")]
+            .map(|(key, queue)| (format!("SWITCHBOARD__{key}"), queue.to_owned()))
+            .to_vec(),
         ..worker::Options::default()
     };
     let program = Worker::start_ready(&options, SOON).await;

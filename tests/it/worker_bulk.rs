@@ -263,7 +263,7 @@ async fn a_bulk_waits_for_room_and_nothing_else_does() {
 #[tokio::test]
 async fn single_jobs_do_not_wait_for_a_bulk() {
     const DEVICES: usize = 5_000;
-    let scene = Scene::start(Dialect::Default).await;
+    let scene = Scene::start(Dialect::Default).await.set("BULK__SHORT", "5000");
     scene.fleet.behave(Behaviour::Slow(Duration::from_millis(200)));
     let worker = scene.worker().await;
     scene.send(&bulk(DEVICES, &json!({"results": "summary"}))).await;

@@ -25,6 +25,9 @@ const LIMITS: &[(&str, &str)] = &[
     ("WORKER__MAX_DEVICES", "5000"),
     ("WORKER__BULK_DEVICES", "5000"),
     ("WORKER__BULK_CONCURRENCY", "30"),
+    ("BULK__SHORT", "2000"),
+    ("BULK__PREFETCH", "1"),
+    ("BULK__PLAN_BYTES", "1048576"),
     ("MQTT__MAX_INFLIGHT", "60"),
     ("MQTT__MAX_ANSWER_BYTES", "32768"),
 ];

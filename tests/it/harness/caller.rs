@@ -68,6 +68,31 @@ async fn in_time<T>(what: &str, act: impl Future<Output = lapin::Result<T>>) -> 
     done.unwrap_or_else(|_| panic!("{what}: not within {BROKER_WITHIN:?}")).unwrap_or_else(|e| panic!("{what}: {e}"))
 }
 
+/// Takes everything out of a queue.
+async fn collect(channel: &Channel, queue: &str) -> Arc<Mutex<Vec<Reply>>> {
+    let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
+    let consume = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+    let mut consumer = in_time("consume a queue", consume).await;
+    let replies = Arc::new(Mutex::new(Vec::new()));
+    let collected = Arc::clone(&replies);
+    tokio::spawn(async move {
+        while let Some(Ok(delivery)) = consumer.next().await {
+            let body = serde_json::from_slice(&delivery.data);
+            let body = body.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&delivery.data).into_owned()));
+            let properties = &delivery.properties;
+            collected.lock().unwrap().push(Reply {
+                body,
+                correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
+                message_id: properties.message_id().as_ref().map(ToString::to_string),
+                kind: properties.kind().as_ref().map(ToString::to_string),
+                content_type: properties.content_type().as_ref().map(ToString::to_string),
+                persistent: *properties.delivery_mode() == Some(2),
+            });
+        }
+    });
+    replies
+}
+
 impl Caller {
     /// Connects and declares the reply queue.
     pub(crate) async fn connect(url: &str) -> Self {
@@ -79,34 +104,19 @@ impl Caller {
         let exclusive = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         let declare = channel.queue_declare(super::unique("answers").as_str().into(), exclusive, FieldTable::default());
         let reply_to = in_time("declare the reply queue", declare).await.name().to_string();
-        let options = BasicConsumeOptions { no_ack: true, ..Default::default() };
-        let consume = channel.basic_consume(reply_to.as_str().into(), "".into(), options, FieldTable::default());
-        let mut consumer = in_time("consume the reply queue", consume).await;
-        let replies = Arc::new(Mutex::new(Vec::new()));
-        let collected = Arc::clone(&replies);
-        tokio::spawn(async move {
-            while let Some(Ok(delivery)) = consumer.next().await {
-                let body = serde_json::from_slice(&delivery.data);
-                let body = body.unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&delivery.data).into_owned()));
-                let properties = &delivery.properties;
-                collected.lock().unwrap().push(Reply {
-                    body,
-                    correlation_id: properties.correlation_id().as_ref().map(ToString::to_string),
-                    message_id: properties.message_id().as_ref().map(ToString::to_string),
-                    kind: properties.kind().as_ref().map(ToString::to_string),
-                    content_type: properties.content_type().as_ref().map(ToString::to_string),
-                    persistent: *properties.delivery_mode() == Some(2),
-                });
-            }
-        });
+        let replies = collect(&channel, &reply_to).await;
         Self { connection, channel, reply_to, replies }
+    }
+
+    /// Every message that comes to this queue from now on, taken out of it.
+    pub(crate) async fn collect(&self, queue: &str) -> Arc<Mutex<Vec<Reply>>> {
+        collect(&self.channel, queue).await
     }
 
     /// The name of its reply queue.
     pub(crate) fn reply_to(&self) -> &str {
         &self.reply_to
     }
-
     /// The properties of a job whose results come here: persistent JSON with `reply_to`.
     pub(crate) fn properties(&self) -> BasicProperties {
         let json = BasicProperties::default().with_content_type("application/json".into()).with_delivery_mode(2);

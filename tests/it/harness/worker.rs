@@ -58,6 +58,8 @@ impl Worker {
         let mut command = Command::new(PROGRAM);
         command.args(["worker", "--amqp-url", &options.amqp_url, "--mqtt-url", &options.mqtt_url]);
         command.args(["--queue", &options.queue, "--http", &format!("127.0.0.1:{http}")]).args(&options.arguments);
+        // Workers of other tests take chunks of bulks from the default one.
+        command.env("SWITCHBOARD__AMQP__BULK_QUEUE", format!("{}.bulk", options.queue));
         // Workers of other tests take tasks from the default one. A test that writes a configuration names its own.
         if !options.arguments.iter().any(|argument| argument == "--config") {
             command.env("SWITCHBOARD__CELERY__QUEUE", format!("{}.celery", options.queue));
