@@ -16,6 +16,17 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
+/// The bulk is one that all workers share, in chunks; and meanwhile some devices are polled at set times.
+const CONFIGURATION: &str = "\
+[bulk]
+short = 50
+chunk = 10
+
+[[schedules]]
+name = \"poll\"
+every = \"2s\"
+job = { devices = [\"dev-1\", \"dev-2\", \"dev-3\"], command = \"poll\", timeout_ms = 1500 }
+";
 const DEAD: &str = "switchboard.dead";
 /// How often jobs are published.
 const TICK: Duration = Duration::from_millis(50);
@@ -96,7 +107,8 @@ pub async fn run(program: &Path, options: &Options, say: impl Fn(&str)) -> anyho
     say("starting a private RabbitMQ, which takes some ten seconds");
     let rabbitmq = broker(|| RabbitMq::start(rabbitmq::Options::default())).await?;
     say(&format!("starting {} workers and {} devices", options.workers, options.devices));
-    let mut workers = Workers::start(program, options.workers, &rabbitmq.url(), &mosquitto.url(), &[])?;
+    let urls = [&*rabbitmq.url(), &*mosquitto.url()];
+    let mut workers = Workers::start(program, options.workers, urls, CONFIGURATION, &[])?;
     let devices = Devices::start(&mosquitto.url(), options.devices, &options.behaviour).await?;
     workers.ready().await?;
     say(&format!("the workers are ready: {}", workers.addresses().collect::<Vec<_>>().join(", ")));
@@ -109,10 +121,13 @@ pub async fn run(program: &Path, options: &Options, say: impl Fn(&str)) -> anyho
         }
         Err(error) => return Err(error.context(workers.logs())),
     };
+    // One worker fires them; all of them carry them out.
+    let fires = workers.metric("switchboard_schedule_fires_total").await? as usize;
     say("stopping everything");
     workers.stop().await?;
     let counts = devices.stop().await?;
-    Ok(Outcome { report: table::report(&ledger, &counts), right: ledger.is_right() })
+    let report = table::report(&ledger, &counts, fires);
+    Ok(Outcome { report, right: ledger.is_right() && fires > 0 })
 }
 
 /// Sends everything and books what comes back.
@@ -121,7 +136,10 @@ async fn play(url: &str, options: &Options, script: &Script, say: &impl Fn(&str)
     let topology = Topology { queues: vec![QueueSpec::keeping(DEAD)], declare: false, ..Topology::default() };
     let (consumer, mut dead) = Consumer::start(desk.receiving.clone(), topology, DEAD.to_owned(), 100);
     let reply_to = desk.replies.name().to_owned();
-    say(&format!("sending {} jobs, {} a second, and one bulk between them", script.jobs, options.per_second));
+    say(&format!(
+        "sending {} jobs, {} a second, and one bulk for all workers between them",
+        script.jobs, options.per_second
+    ));
     let mut ledger = Ledger::new(script);
     let tail = options.behaviour.late_after.saturating_sub(options.timeout) + options.behaviour.slowest + MARGIN;
     tokio::try_join!(

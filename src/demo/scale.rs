@@ -90,7 +90,7 @@ pub async fn run(program: &Path, options: &Options, say: impl Fn(&str)) -> anyho
         say(&format!("starting {replicas} of the workers"));
         let concurrency = options.concurrency.to_string();
         let more = ["--concurrency", concurrency.as_str()];
-        let mut workers = Workers::start(program, replicas, &rabbitmq.url(), &mosquitto.url(), &more)?;
+        let mut workers = Workers::start(program, replicas, [&rabbitmq.url(), &mosquitto.url()], "", &more)?;
         workers.ready().await?;
         say(&format!("sending {} jobs", options.jobs));
         let round = match round(&mut desk, options, replicas, &say).await {

@@ -7,10 +7,11 @@ use crate::simulator::Counts;
 use std::fmt::Write;
 
 /// The whole report.
-pub(super) fn report(ledger: &Ledger, devices: &Counts) -> String {
+pub(super) fn report(ledger: &Ledger, devices: &Counts, fires: usize) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = write!(out, "{}{}{}", statuses(ledger), workers(ledger), stages(ledger));
+    let _ = writeln!(out, "A schedule polled three devices every 2 seconds: {fires} times, whoever fired it.");
     let _ = writeln!(out, "The devices say: {devices}\n");
     let _ = writeln!(out, "{}", verdict(ledger));
     for surprise in &ledger.surprises {
@@ -90,7 +91,7 @@ mod tests {
             times: [vec![1.0], vec![0.04], vec![20.0], vec![1234.5]],
             ..Ledger::default()
         };
-        let text = report(&ledger, &Counts::default());
+        let text = report(&ledger, &Counts::default(), 5);
         for line in [
             "7 jobs: 5 requests, 1 one-way, 0 to devices that are not there",
             "  succeeded              5       0",
@@ -103,6 +104,8 @@ mod tests {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
         let wrong = Ledger { surprises: vec!["a surprise".to_owned()], ..ledger };
-        assert!(report(&wrong, &Counts::default()).ends_with("not all of them as they should be:\n  - a surprise\n"));
+        assert!(
+            report(&wrong, &Counts::default(), 5).ends_with("not all of them as they should be:\n  - a surprise\n")
+        );
     }
 }

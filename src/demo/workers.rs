@@ -32,15 +32,20 @@ struct One {
 }
 
 impl Workers {
-    /// Starts so many, each with an HTTP port of its own, and with these options besides.
+    /// Starts so many with this configuration, each with an HTTP port of its own, and with these options besides.
     pub(super) fn start(
         program: &Path,
         count: usize,
-        amqp_url: &str,
-        mqtt_url: &str,
+        [amqp_url, mqtt_url]: [&str; 2],
+        configuration: &str,
         more: &[&str],
     ) -> anyhow::Result<Self> {
         let leash = Leash::new("demo").context("cannot make a folder for the workers' logs")?;
+        // Where a worker looks that is told of no other.
+        let file = leash.folder().join("config/switchboard.toml");
+        let written =
+            std::fs::create_dir_all(leash.folder().join("config")).and_then(|()| std::fs::write(&file, configuration));
+        written.with_context(|| format!("cannot write {}", file.display()))?;
         let mut workers = Self { workers: Vec::new(), leash };
         for number in 1..=count {
             let [http] = ports::free()?;
@@ -92,6 +97,17 @@ impl Workers {
         self.workers.iter().map(|one| format!("http://127.0.0.1:{}/metrics", one.http))
     }
 
+    /// The sum of a metric without labels over all of them.
+    pub(super) async fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let mut sum = 0.0;
+        for one in &self.workers {
+            let text = get(one.http, "/metrics").await?;
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok());
+            sum += value.unwrap_or(0.0);
+        }
+        Ok(sum)
+    }
+
     /// The ends of their logs.
     pub(super) fn logs(&self) -> String {
         let parts = self.workers.iter().map(|one| format!("the end of {}:\n{}\n", one.log.display(), tail(&one.log)));
@@ -123,12 +139,18 @@ impl Workers {
 
 /// Whether `/readyz` on this port says 200.
 async fn is_ready(port: u16) -> bool {
+    get(port, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+/// What is answered on this port, head and body.
+async fn get(port: u16, path: &str) -> anyhow::Result<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head).await?;
-        Ok::<_, std::io::Error>(&head == b"HTTP/1.1 200")
+        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        Ok(answer)
     };
-    matches!(timeout(ANSWER_WITHIN, exchange).await, Ok(Ok(true)))
+    timeout(ANSWER_WITHIN, exchange).await.context("a worker does not answer over HTTP")?
 }

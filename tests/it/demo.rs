@@ -54,6 +54,8 @@ async fn it_accounts_for_every_job_and_leaves_nothing() {
     let ended: u32 = ["succeeded", "rejected", "timed_out"].map(|status| row(status)[0]).iter().sum();
     assert_eq!((ended, row("dead letters")[0]), (2790, 30), "{said}");
     assert!(["rejected", "timed_out", "late answers"].iter().all(|name| row(name)[0] > 0), "{said}");
+    let fires = said.lines().find_map(|line| line.split_once("every 2 seconds: ")?.1.split(' ').next()?.parse().ok());
+    assert!(fires.is_some_and(|fires: u32| fires >= 4), "it is played for more than ten seconds: {said}");
     assert!(said.lines().filter(|line| line.trim_start().starts_with("switchboard-")).count() == 2, "{said}");
     gone(folder.path()).await;
 }
