@@ -23,7 +23,7 @@ pub(super) fn options() -> CeleryOptions {
 
 /// Two tasks, the second of which follows on the first.
 pub(super) fn chain(guarantee: &str) -> Vec<Value> {
-    let task = |id: &str, after: Value| json!({"celery": true, "id": id, "device": format!("d-{id}"), "guarantee": guarantee, "after": after});
+    let task = |id: &str, after: Value| json!({"kind": "celery", "id": id, "device": format!("d-{id}"), "guarantee": guarantee, "after": after});
     vec![task("a", Value::Null), task("b", json!("a"))]
 }
 

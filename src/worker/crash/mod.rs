@@ -7,6 +7,7 @@ mod broker;
 mod celery;
 #[path = "../../../tests/it/harness/checker.rs"]
 mod checker;
+mod chunks;
 mod plan;
 
 use super::{Dialect, Intake, Kind, Options, RecentLimits, Worker};
@@ -49,7 +50,12 @@ impl Case {
     fn new(jobs: &[Value], claims: bool) -> Self {
         let memory = Memory::new(QUEUE, CLAIMS);
         for job in jobs.iter().filter(|job| job["after"].is_null()) {
-            memory.publish(QUEUE, if job["celery"] == true { celery::task(job, jobs) } else { native_job(job) });
+            let message = match &job["kind"] {
+                kind if kind == "celery" => celery::task(job, jobs),
+                kind if kind == "chunk" => chunks::chunk(job),
+                _ => native_job(job),
+            };
+            memory.publish(QUEUE, message);
         }
         Self { jobs: jobs.to_vec(), claims, memory, log: Log::default() }
     }
@@ -98,11 +104,15 @@ impl Case {
         // Never reached: what goes over it is not part of these cases.
         let nowhere = amqp::Options { url: "amqp://127.0.0.1:1".to_owned(), ..amqp::Options::default() };
         let channels = ChannelPool::new(Connection::start(nowhere, "nowhere"));
-        let sources = vec![Intake::new(Kind::Jobs, Dialect::Native, QUEUE, self.memory.consume(plan))];
+        let consumer = self.memory.consume(plan);
+        let source = match self.jobs.iter().any(|job| job["kind"] == "chunk") {
+            true => Intake::chunks(QUEUE, 10, consumer),
+            false => Intake::new(Kind::Jobs, Dialect::Native, QUEUE, consumer),
+        };
         let worker = Worker::new(
             Options { claims, ..options_of_worker() },
             commander,
-            sources,
+            vec![source],
             (publisher, publishing),
             channels,
             shutdown.clone(),
