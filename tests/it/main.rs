@@ -69,5 +69,6 @@ mod worker_repeats;
 mod worker_replicas;
 mod worker_rolling;
 mod worker_scene;
+mod worker_spread;
 mod worker_statuses;
 mod worker_times;
