@@ -105,11 +105,6 @@ pub enum Command {
     Completions(completions::Args),
 }
 
-/// The command is known, and this version does not have it.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("`switchboard {0}` is not served by this version")]
-pub struct NotServed(pub &'static str);
-
 /// The command line names something that is wrong, as only reading it could tell.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]

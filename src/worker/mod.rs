@@ -36,6 +36,7 @@ pub use source::{Dialect, Intake, Kind, Source};
 pub use spread::Spread;
 
 use crate::amqp::{self, ChannelPool, Publisher, Stream, StreamRecord};
+use crate::bulk::coordinator::CalledOff;
 use crate::claims::Log;
 use crate::commander::Commander;
 use crate::shutdown::Shutdown;
@@ -171,7 +172,7 @@ impl Worker {
     }
 
     /// Says whether the job of an id, made then (milliseconds since the Unix epoch), is called off, as far as was read by now.
-    pub fn called_off(&self) -> Box<dyn Fn(&str, Option<u64>) -> bool + Send + Sync> {
+    pub fn called_off(&self) -> CalledOff {
         let shared = self.shared.clone();
         Box::new(move |id, made_at| shared.cancels().is_cancelled(id, made_at))
     }

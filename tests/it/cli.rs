@@ -91,10 +91,3 @@ fn schemas_are_json_and_completions_are_not_empty() {
         assert!(output.status.success() && text(&output.stdout).contains("dead-letters"), "{shell}");
     }
 }
-
-#[test]
-fn a_command_that_is_not_served_is_2_and_says_so() {
-    let output = switchboard(&["schedule", "run", "nightly"], &[]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output.stderr).contains("not served by this version"), "{}", text(&output.stderr));
-}

@@ -34,8 +34,8 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         // Third floor. Not `telemetry`: what is counted is counted through `metrics`.
         ("claims", [GROUND, &["amqp", "wire"]].concat()),
         ("node", [GROUND, &["amqp", "wire"]].concat()),
-        ("bulk", [GROUND, MEANING, &["amqp", "mqtt", "claims"]].concat()),
-        ("schedule", [GROUND, MEANING, &["amqp", "bulk"]].concat()),
+        ("schedule", [GROUND, MEANING].concat()),
+        ("bulk", [GROUND, MEANING, &["amqp", "mqtt", "claims", "schedule"]].concat()),
         ("worker", [GROUND, MEANING, &["amqp", "backend", "mqtt", "claims", "bulk", "node"]].concat()),
         // Roof.
         ("config", [GROUND, WIRES, MEANING, WORK].concat()),

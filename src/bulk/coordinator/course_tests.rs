@@ -260,7 +260,7 @@ proptest! {
                     for index in 0..count {
                         known.merge(log[(index * 7 + shuffle as usize % count) % count].clone());
                     }
-                    if count % 7 == 0 {
+                    if count.is_multiple_of(7) {
                         log.iter().for_each(|piece| known.merge(piece.clone()));
                     }
                     course = Course::new(plan.clone(), known, now);

@@ -79,13 +79,15 @@ impl Options {
     }
 }
 
+/// Says whether the job of an id, made then, is called off.
+pub type CalledOff = Box<dyn Fn(&str, Option<u64>) -> bool + Send + Sync>;
 /// Finds the devices of a profile that say that they are there.
 pub type Online = Box<dyn Fn(&str) -> BoxFuture<'static, Result<Vec<Target>, String>> + Send + Sync>;
 
 /// What a coordinator needs besides its connection.
 pub struct Outside {
     /// Whether the job of that id, made then (milliseconds since the Unix epoch), is called off.
-    pub is_cancelled: Box<dyn Fn(&str, Option<u64>) -> bool + Send + Sync>,
+    pub is_cancelled: CalledOff,
     /// Who is there.
     pub online: Online,
     /// For the queues in which bulks wait for room.

@@ -57,7 +57,7 @@ pub(super) enum Wish {
     /// That a bulk begins, for which there is no room now.
     Later { tag: Tag, start: Box<Envelope> },
     /// To hear again how a bulk ended.
-    Repeat { tag: Tag, end: End, ended: Ended },
+    Repeat { tag: Tag, end: Box<End>, ended: Ended },
     /// That another bulk begins under an id that is taken.
     Refuse { tag: Tag, start: Box<Start> },
 }
@@ -220,7 +220,7 @@ impl Office {
                 return self.wishes.push(Wish::Refuse { tag: held.tag, start: Box::new(start) });
             }
             return match start.end {
-                Some(end) => self.wishes.push(Wish::Repeat { tag: held.tag, end, ended }),
+                Some(end) => self.wishes.push(Wish::Repeat { tag: held.tag, end: Box::new(end), ended }),
                 None => self.done.push(held.tag),
             };
         }
