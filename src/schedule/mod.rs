@@ -1,7 +1,7 @@
 //! Jobs at set times: when each fires, which of its fires are due, and which have lapsed. Pure: time is an argument.
 //!
 //! A schedule is nothing but its configuration; what happened to it so far is its [`Memory`], a few numbers that merge. From
-//! both and the time [`due`] decides, so whoever takes the schedules over decides as its predecessor would have.
+//! both and the time [`due()`] decides, so whoever takes the schedules over decides as its predecessor would have.
 
 mod calendar;
 mod due;

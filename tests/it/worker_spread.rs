@@ -1,11 +1,10 @@
 //! Bulks that are handed over to a coordinator, which each test plays by hand, and what tells their end.
 
 use crate::harness::caller::Reply;
-use crate::harness::device::Dialect;
-use crate::harness::eventually::{eventually, found};
+use crate::harness::eventually::found;
 use crate::harness::worker::run_in;
 use crate::worker_chunks::{Hand, record};
-use crate::worker_scene::{SOON, Scene, said};
+use crate::worker_scene::{SOON, said};
 use serde_json::{Value, json};
 use switchboard::bulk::Tally;
 use switchboard::envelope::{Envelope, Headers};
