@@ -1,8 +1,9 @@
 //! One command from its place in the lane to its outcome: as many attempts as its guarantee allows.
 
 use super::command::Command;
-use super::exchange::{Bounds, Exchange, LateHandler};
+use super::exchange::{Exchange, LateHandler};
 use super::lanes::{Slot, Turn};
+use super::permit::Bounds;
 use super::refusal::Refusal;
 use super::verdict::{Circumstances, Verdict, cancelled, expired, link_lost, verdict};
 use super::{Begun, Dialect, Inner, NotStarted, exchange_for, invalid};

@@ -1,5 +1,7 @@
 //! The commands under way and how each answer finds its own: a table that is touched from the driver's task and never waits.
 
+use super::acknowledgements::Acknowledgements;
+use super::permit::Permit;
 use crate::metrics::metrics;
 use crate::mqtt::{Fate, Message, Progress, Watcher};
 use crate::outcome::{Executed, Failure, Outcome, Status};
@@ -8,39 +10,12 @@ use crate::topic::TopicName;
 use bytes::Bytes;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Takes the answer that came after its command was given up as `timed_out` or `unknown`. Must not block.
 pub type LateHandler = Box<dyn FnOnce(Outcome) + Send>;
-
-/// Whether a command may still cross the point of no return; asked by the task that writes to the socket, last thing.
-pub(crate) trait Permit: Send + Sync {
-    /// Must not block: it runs in the task that serves everybody.
-    fn granted(&self) -> bool;
-
-    /// The same, asked at that point itself: after a `true` the command may be on its way.
-    fn pass(&self) -> bool {
-        self.granted()
-    }
-
-    /// What has to be obtained before the first attempt is handed over, when nothing else is to be waited for any more; `None`
-    /// where there is nothing. False ends the command as [`NotStarted::Denied`](super::NotStarted::Denied).
-    fn obtain(&self, _bounds: Bounds) -> Option<Pin<Box<dyn Future<Output = bool> + Send + '_>>> {
-        None
-    }
-}
-
-/// The times that bound a command which is about to be sent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// When it is too late to send it.
-    pub(crate) not_after: Instant,
-    /// How long it is waited for after that, at the most.
-    pub(crate) answer_within: Duration,
-}
 
 /// How an attempt ended.
 #[derive(Debug, PartialEq)]
@@ -110,6 +85,7 @@ struct Table {
 pub(crate) struct Exchanges {
     table: Mutex<Table>,
     max_late: usize,
+    pub(crate) acknowledgements: Acknowledgements,
 }
 
 /// How many answered attempts are remembered to recognise a repetition.
@@ -124,7 +100,7 @@ pub(crate) struct Open {
 
 impl Exchanges {
     pub(crate) fn new(max_late: usize) -> Self {
-        Self { table: Mutex::default(), max_late }
+        Self { table: Mutex::default(), max_late, acknowledgements: Acknowledgements::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -246,6 +222,9 @@ impl Watcher for Exchanges {
             Progress::Recalled => return entry.facts.handed = None,
             Progress::Done(fate) => fate,
         };
+        if let (Fate::Acknowledged, Some(handed)) = (&fate, entry.facts.handed) {
+            self.acknowledgements.add(handed.elapsed());
+        }
         entry.facts.link_lost |= fate == Fate::Unknown;
         let awaits_answer = entry.exchange.awaits_answer;
         let ends = match fate {

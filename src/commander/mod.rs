@@ -4,6 +4,7 @@
 //! is granted before the request leaves, follows the request past the point of no return, and reads the answer. It never
 //! fails: whatever happens is an [`Outcome`], except that a command may be taken back before it was sent ([`NotStarted`]).
 
+mod acknowledgements;
 mod answers;
 mod attempt;
 mod breaker;
@@ -11,13 +12,14 @@ mod breakers;
 mod command;
 mod exchange;
 mod lanes;
+mod permit;
 mod presence;
 mod refusal;
 mod verdict;
 
 pub use command::{Command, CommandFuture, Many};
 pub use exchange::LateHandler;
-pub(crate) use exchange::{Bounds, Permit};
+pub(crate) use permit::{Bounds, Permit};
 
 use crate::job::{Guarantee, Payload};
 use crate::metrics::metrics;
@@ -179,6 +181,11 @@ impl Commander {
     ) -> Many {
         let devices = devices.into_iter().map(Into::into).collect();
         Many::new(self.clone(), devices, Command::new("".into(), command.into(), payload.into()))
+    }
+
+    /// The mean time that the broker took to acknowledge a command since this was asked last; `None` where it acknowledged none.
+    pub(crate) fn acknowledged_within(&self) -> Option<std::time::Duration> {
+        self.inner.exchanges.acknowledgements.mean()
     }
 
     /// Subscribes to the answers of a profile that has one filter for all, so that its first command need not wait. The

@@ -296,6 +296,7 @@ fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guara
     match std::mem::replace(&mut job.targets, Targets::One("".into())) {
         Targets::Many(bulk) => What::RunBulk { job, bulk, running },
         Targets::One(device) => {
+            shared.last_single.now();
             let claimant = claimant(shared, job.enqueued_at, guarantee, delivery, Subject::single(job.id.clone()));
             let command = with_claim(Command { device, ..template }, claimant.as_ref());
             match shared.commander.begin(command, shared.shutdown.soft()) {

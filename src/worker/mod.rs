@@ -26,6 +26,7 @@ mod running;
 mod settlement;
 mod source;
 mod spread;
+mod window;
 
 pub use cancels::KEPT as CANCELS_KEPT;
 pub use celery::Options as CeleryOptions;
@@ -49,6 +50,7 @@ use reporter::Reporter;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use window::Window;
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -115,6 +117,8 @@ pub(crate) struct Shared {
     slots: Arc<Semaphore>,
     /// One for each device that a bulk commands.
     pub(crate) bulk_slots: Arc<Semaphore>,
+    /// When a job of a single device was taken.
+    pub(crate) last_single: window::Last,
     /// One for each device of the bulks under way.
     pub(crate) bulk_room: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
@@ -145,7 +149,7 @@ impl Worker {
     ) -> Self {
         let outbox = Outbox::start(publisher, channels, &options);
         let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
-        let bulk_slots = Arc::new(Semaphore::new(options.bulk_concurrency.max(1)));
+        let bulk_slots = Arc::new(Semaphore::new(Window::new(options.bulk_concurrency).width()));
         let bulk_room = Arc::new(Semaphore::new(options.bulk_devices.max(1)));
         let reporter = Reporter::start(outbox.clone());
         let shared = Shared {
@@ -159,6 +163,7 @@ impl Worker {
             reporter,
             slots,
             bulk_slots,
+            last_single: window::Last::default(),
             bulk_room,
             shutdown,
         };
@@ -181,6 +186,7 @@ impl Worker {
     /// the given [`Shutdown`], which the caller waits for; the sources are handed back for their last acks.
     pub async fn run(self, mut changes: mpsc::Receiver<Change>) -> Vec<Arc<Source>> {
         let Self { shared, sources } = self;
+        tokio::spawn(window::keep(shared.clone()));
         let mut served: Vec<_> = sources.iter().map(|intake| intake.source.clone()).collect();
         let serve = |intake| source::serve(shared.clone(), intake);
         let mut serving: FuturesUnordered<_> = sources.into_iter().map(serve).collect();
