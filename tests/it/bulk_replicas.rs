@@ -178,7 +178,12 @@ async fn one_of_which_too_many_fail_is_given_up_at_its_threshold() {
     assert_eq!(summary["status"], "aborted", "{summary}");
     let executed = executions(&scene).len();
     assert!((100..=200).contains(&executed), "{executed}: a hundred answers, and what was under way");
-    assert_eq!(summary["counts"]["cancelled"].as_u64(), Some(2000 - executed as u64), "{summary}");
+    // What was at its device when the bulk was given up is told as cancelled, too, and that it may have run.
+    assert!(summary["counts"]["cancelled"].as_u64() >= Some(2000 - executed as u64), "{summary}");
+    let ran = executions(&scene);
+    for reply in scene.caller.replies().iter().filter(|reply| reply.body["executed"] == "no") {
+        assert!(!ran.contains_key(reply.body["device"].as_str().unwrap()), "{}", reply.body);
+    }
     let aborted = scene.caller.replies().into_iter().filter(|reply| reply.body["error"]["code"] == "aborted").count();
     assert!(aborted > 1500, "{aborted}");
 }
