@@ -39,7 +39,8 @@ test: setup ## Run every test, on brokers of its own
 # SEED=… repeats what a run chose: jobs, devices, victims, moments.
 SEED ?=
 SECONDS ?= 600
-FAULTS = SEED=$(SEED) SECONDS=$(SECONDS) $(CARGO) test --locked --test faults -- --ignored --test-threads=1 --nocapture
+# Two scenes at a time: most of the time each waits for what it broke.
+FAULTS = SEED=$(SEED) SECONDS=$(SECONDS) $(CARGO) test --locked --test faults -- --ignored --test-threads=2 --nocapture
 
 .PHONY: faults
 faults: setup ## Run the long scenes: brokers and workers that die, freeze and fall silent (a quarter of an hour)

@@ -34,7 +34,16 @@ async fn a_task_that_is_sent_by_its_name_gets_its_devices_answer() {
 
 #[tokio::test]
 async fn a_publish_has_no_result_and_a_bulk_its_summary() {
-    let mut celery = CeleryScene::start().await.line(MAPPED);
+    a_bulk_ends_with_its_summary("1000").await;
+}
+
+#[tokio::test]
+async fn a_bulk_that_all_workers_share_ends_with_its_summary_too() {
+    a_bulk_ends_with_its_summary("1").await;
+}
+
+async fn a_bulk_ends_with_its_summary(short: &str) {
+    let mut celery = CeleryScene::start().await.line(MAPPED).set("BULK__SHORT", short);
     let _worker = celery.worker().await;
     let said = celery.app.run("answers.py", "by_name").await;
     said.value("one_way", json!(null));

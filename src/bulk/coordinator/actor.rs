@@ -74,7 +74,7 @@ impl Actor {
         let queue = shard_queue(&options.bulk_queue, number);
         let shard = Shard::open(connection, &QueueSpec::shard(&queue), options.declare, PREFETCH).await?;
         let by = format!("{}/{:032x}", options.name, rand::random::<u128>());
-        let room = Room { bulks: options.active, bytes: options.plan_bytes };
+        let room = Room { bulks: options.active, bytes: options.plan_bytes / options.shards.max(1) as usize };
         let rules = Rules {
             chunk: ChunkLimits { devices: options.chunk, bytes: options.chunk_bytes },
             lease: options.lease,

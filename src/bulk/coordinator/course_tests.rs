@@ -88,6 +88,20 @@ fn what_is_out_stays_within_the_window() {
 }
 
 #[test]
+fn a_chunk_has_room_for_so_many_payloads_or_for_one_that_is_larger() {
+    let mut course = course(plan(6, Guarantee::AtMostOnce, |bulk| {
+        for (n, target) in bulk.targets.iter_mut().enumerate() {
+            let length = if n == 4 { 5000 } else { 400 };
+            target.payload = Some(Payload::Json(format!("\"{}\"", "x".repeat(length)).into()));
+        }
+    }));
+    assert_eq!(sizes(&course.release(0, 1000, 99, &RULES)), [2, 2, 1, 1]);
+    let job = course.plan.chunk_job([4].into_iter());
+    let Targets::Many(bulk) = job.targets else { panic!("a bulk") };
+    assert!(matches!(&bulk.targets[..], [Target { payload: Some(Payload::Json(text)), .. }] if text.len() == 5002));
+}
+
+#[test]
 fn a_rate_is_kept_and_a_pause_of_ours_is_caught_up_with_by_a_second_at_most() {
     let mut course = course(plan(100, Guarantee::AtMostOnce, |bulk| bulk.rate_per_second = Some(2.0)));
     let mut out = sizes(&course.release(0, 1000, 99, &RULES)).iter().sum::<usize>();

@@ -63,7 +63,7 @@ pub struct Options {
     pub slack: Duration,
     /// Bulks of a shard at one time; others wait.
     pub active: usize,
-    /// Bytes of their lists of devices together.
+    /// Bytes that the bulks of all shards take together; each shard has its part.
     pub plan_bytes: usize,
     /// When a bulk that waits is looked at again.
     pub again: Duration,

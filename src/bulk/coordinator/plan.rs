@@ -7,6 +7,9 @@ use crate::wire::native;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Bytes of a device: its place in the list, its name, where it stands.
+const DEVICE: usize = 96;
+
 /// How large a chunk may be.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ChunkLimits {
@@ -31,7 +34,7 @@ pub(super) struct Plan {
     pub(super) at: u64,
     /// Tells two jobs with one id apart.
     pub(super) digest: u64,
-    /// Bytes of its message.
+    /// What it takes in memory: its message and what was read of it, and each device.
     pub(super) bytes: usize,
 }
 
@@ -52,6 +55,7 @@ impl Plan {
         let Targets::Many(mut rules) = std::mem::replace(&mut job.targets, Targets::One("".into())) else {
             return Err("it is for one device".to_owned());
         };
+        let targets_len = rules.targets.len();
         let targets = std::mem::take(&mut rules.targets).into();
         job.enqueued_at = start.made_at;
         Ok(Self {
@@ -64,7 +68,7 @@ impl Plan {
             made_at: start.made_at,
             at: start.at,
             digest: bulk::digest(text.as_bytes()),
-            bytes: text.len(),
+            bytes: 2 * text.len() + DEVICE * targets_len,
         })
     }
 
