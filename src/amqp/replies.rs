@@ -23,6 +23,8 @@ pub struct ReplyQueue {
     name: String,
     capacity: u16,
     unacked: u16,
+    /// One that was taken by a call that did not live to return it.
+    taken: Option<Envelope>,
     deadline: Duration,
 }
 
@@ -46,7 +48,7 @@ impl ReplyQueue {
         );
         let stream = link.answer("basic.consume", deadline, consuming).await?;
         let name = queue.name().to_string();
-        Ok(Self { link, channel, stream, name, capacity, unacked: 0, deadline })
+        Ok(Self { link, channel, stream, name, capacity, unacked: 0, taken: None, deadline })
     }
 
     /// Its name, for `reply_to`.
@@ -59,6 +61,9 @@ impl ReplyQueue {
     /// # Errors
     /// When the queue is gone: no later call succeeds.
     pub async fn next_within(&mut self, within: Duration) -> Result<Option<Envelope>, Error> {
+        if let Some(taken) = self.taken.take() {
+            return Ok(Some(taken));
+        }
         let arrived = tokio::select! {
             biased;
             arrived = timeout(within, self.stream.next()) => arrived,
@@ -70,13 +75,14 @@ impl ReplyQueue {
             Ok(Some(Err(error))) => return Err(error.into()),
             Ok(None) => return Err(Error::NotConnected("the reply queue is gone".to_owned())),
         };
-        let envelope = properties::envelope(&delivery.properties, delivery.data);
+        // Kept while the ack is awaited: whoever stops waiting there gets it the next time.
+        self.taken = Some(properties::envelope(&delivery.properties, delivery.data));
         self.unacked += 1;
         if self.unacked >= self.capacity / 2 {
             self.unacked = 0;
             let acking = self.channel.basic_ack(delivery.delivery_tag, BasicAckOptions { multiple: true });
             self.link.answer("basic.ack", self.deadline, acking).await?;
         }
-        Ok(Some(envelope))
+        Ok(self.taken.take())
     }
 }

@@ -1,7 +1,8 @@
 //! Schedules: what is due becomes a bulk of this very shard, under an id that every replica would give it.
 
 use super::actor::Actor;
-use crate::amqp::Error;
+use super::office::Wish;
+use crate::amqp::{Error, Tag};
 use crate::bulk::Targets;
 use crate::deadline::Now;
 use crate::job::{self, Job, Target};
@@ -9,6 +10,8 @@ use crate::metrics::metrics;
 use crate::schedule::{self, Decision, Devices, Schedule};
 use crate::wire::bulk::{Carried, End, Fire, Record, Start, shard_of};
 use crate::wire::native;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +29,8 @@ pub(super) struct Discovered {
 enum Wanted {
     /// What the time says.
     Due(Decision),
-    /// What somebody asked for.
-    Asked(Fire),
+    /// What somebody asked for, and the message that asks.
+    Asked(Fire, Tag),
 }
 
 impl Wanted {
@@ -38,7 +41,7 @@ impl Wanted {
                 let lag = |fire: &schedule::Fire| Some(Duration::from_millis(fire.late_ms));
                 decision.fires.iter().map(|fire| (fire.id.clone(), lag(fire))).collect()
             }
-            Self::Asked(fire) => vec![(fire.id.clone(), None)],
+            Self::Asked(fire, _) => vec![(fire.id.clone(), None)],
         }
     }
 }
@@ -82,40 +85,51 @@ impl Actor {
         Ok(())
     }
 
-    /// Fires what somebody asked for.
-    pub(super) async fn fire_now(&mut self, fire: &Fire, _now: u64) -> Result<(), Error> {
+    /// Fires what somebody asked for, and lets go of the message that asks when that is safe.
+    pub(super) async fn fire_now(&mut self, tag: Tag, fire: Fire) -> Result<(), Error> {
         let Some(schedule) = self.mine().find(|schedule| *schedule.name == *fire.schedule).cloned() else {
             tracing::error!(schedule = fire.schedule, "no schedule of this name is configured here; it does not fire");
+            self.office.done.push(tag);
             return Ok(());
         };
-        self.fire(schedule, Wanted::Asked(fire.clone())).await
+        if self.discovering.contains(&schedule.name) {
+            // Its devices are being looked for: it is this one's turn after that.
+            self.office.wishes.push(Wish::Fire { tag, fire });
+            return Ok(());
+        }
+        self.fire(schedule, Wanted::Asked(fire, tag)).await
     }
 
     async fn fire(&mut self, schedule: Arc<Schedule>, wanted: Wanted) -> Result<(), Error> {
         if wanted.ids().is_empty() {
             return self.publish_fires(&schedule, &wanted, Ok(Vec::new())).await;
         }
-        let targets = match &schedule.work.devices {
-            Devices::Listed(targets) => Ok(targets.clone()),
-            Devices::File(path) => Targets::of_file(path, self.options.limits)
-                .map(|found| found.targets)
-                .map_err(|wrong| wrong.to_string()),
-            Devices::Online => {
-                // Whoever asks for it twice at one time has it once: what is due then is decided when the devices are known.
-                if !self.discovering.insert(schedule.name.clone()) {
-                    return Ok(());
-                }
-                let found = (self.outside.online)(&schedule.work.template().profile);
-                let to = self.discovered.0.clone();
-                tokio::spawn(async move {
-                    let targets = found.await;
-                    // The actor is gone: whoever is active next decides anew.
-                    let _ = to.send(Discovered { schedule, wanted, targets }).await;
-                });
-                return Ok(());
+        let limits = self.options.limits;
+        let found: BoxFuture<'static, Result<Vec<Target>, String>> = match &schedule.work.devices {
+            Devices::Listed(targets) => {
+                let targets = targets.clone();
+                return self.publish_fires(&schedule, &wanted, Ok(targets)).await;
             }
+            // Off this thread, which serves everybody.
+            Devices::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || Targets::of_file(&path, limits));
+                async move {
+                    let read = read.await.map_err(|error| error.to_string())?;
+                    read.map(|found| found.targets).map_err(|wrong| wrong.to_string())
+                }
+                .boxed()
+            }
+            Devices::Online => (self.outside.online)(&schedule.work.template().profile),
         };
-        self.publish_fires(&schedule, &wanted, targets).await
+        self.discovering.insert(schedule.name.clone());
+        let to = self.discovered.0.clone();
+        tokio::spawn(async move {
+            let targets = found.await;
+            // The actor is gone: whoever is active next decides anew.
+            let _ = to.send(Discovered { schedule, wanted, targets }).await;
+        });
+        Ok(())
     }
 
     /// Devices are known now.
@@ -174,6 +188,9 @@ impl Actor {
             self.publish_here(records).await?;
         }
         self.office.done.extend(served);
+        if let Wanted::Asked(_, tag) = wanted {
+            self.office.done.push(*tag);
+        }
         for (id, lag) in ids.iter().filter(|_| fired) {
             tracing::info!(schedule = &*schedule.name, job_id = &**id, "fired");
             metrics().schedule_fired(lag.unwrap_or_default());

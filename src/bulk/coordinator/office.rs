@@ -219,7 +219,7 @@ impl Office {
             if ended.digest != plan.digest {
                 return self.wishes.push(Wish::Refuse { tag: held.tag, start: Box::new(start) });
             }
-            return match start.end {
+            return match start.end.filter(|_| !is_own) {
                 Some(end) => self.wishes.push(Wish::Repeat { tag: held.tag, end: Box::new(end), ended }),
                 None => self.done.push(held.tag),
             };

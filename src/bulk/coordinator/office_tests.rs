@@ -210,6 +210,9 @@ fn a_bulk_that_ended_is_known_when_it_comes_again_and_its_leftovers_are_let_go()
     assert_eq!(queue.unacked.len(), 1, "a late report of it is nobody's");
     queue.give(&mut next, Record::Start(Box::new(start("a", 3, "stop"))).encode());
     assert!(matches!(next.wishes.pop(), Some(Wish::Refuse { .. })) && next.bulks.is_empty());
+    // Its own message, sent anew and read after the end, asks for nothing.
+    queue.give(&mut next, Envelope { app_id: Some("two".to_owned()), ..handed_over("a", 3) });
+    assert!(next.wishes.is_empty() && next.bulks.is_empty());
 }
 
 #[test]

@@ -30,10 +30,7 @@ impl Actor {
                 Wish::Later { tag, start } => say(tag, Some(self.later(*start).await?)),
                 Wish::Repeat { tag, end, ended } => say(tag, Some(words::ending(&end, &words::tally_of(&ended)))),
                 Wish::Refuse { tag, start } => say(tag, words::refusal(&start, &self.options.name)),
-                Wish::Fire { tag, fire } => {
-                    self.fire_now(&fire, now).await?;
-                    say(tag, None);
-                }
+                Wish::Fire { tag, fire } => self.fire_now(tag, fire).await?,
             }
         }
         // A pause is one only once it survives us.
