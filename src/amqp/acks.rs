@@ -13,12 +13,16 @@ use tracing::debug;
 use super::delivery::{Life, Settlement, Verdict};
 use super::ledger::Ledger;
 
-/// How long a channel stays open after its last settlement was written.
+/// Settlements that RabbitMQ's channel hands on to a quorum queue without an answer of the queue
+/// (`quorum_commands_soft_limit`).
 ///
-/// Of a quorum queue RabbitMQ's channel hands on some 32 settlements at a time, keeps the others until the queue has answered,
-/// and forgets them when it is closed: a burst of acks right before the close came back as deliveries, of 300 up to 267. Nothing
-/// that may be asked of a queue of jobs waits for them (a get would take a job). The queue answers within milliseconds, and on a
-/// machine at its knees within a multiple of them.
+/// It keeps the others until the queue has answered, and forgets them when it is closed: a burst of acks right before the
+/// close came back as deliveries, of 300 up to 267. A get is answered after the queue has answered everything before it, and
+/// so is a cancel: of this many settlements after one of them none is kept.
+pub(super) const HANDED_ON: usize = 32;
+
+/// How long a channel stays open after its last settlement, where no get told that all were handed on. The queue answers
+/// within milliseconds, and on a machine at its knees within a multiple of them.
 const LINGER: Duration = Duration::from_millis(1_500);
 
 /// Writes settlements until every receipt of the channel is gone or the channel is, then closes the channel.
@@ -60,7 +64,7 @@ pub(super) async fn settle_all(
     let is_orderly = life.is_current();
     life.end();
     if channel.status().connected() {
-        if is_orderly {
+        if is_orderly && !life.is_handed_on() {
             sleep(LINGER).await;
         }
         let _ = timeout(close_timeout, channel.close(200, "done".into())).await;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -142,6 +142,8 @@ impl Lane {
             pulse,
             ended: CancellationToken::new(),
             held: watch::Sender::new(false),
+            fewer: Notify::new(),
+            handed_on: AtomicBool::new(false),
         });
         (Arc::new(Self { life, settlements }), settled)
     }
@@ -169,6 +171,8 @@ pub(super) struct Life {
     ended: CancellationToken,
     /// Whether settlements wait, because the broker is being told to give no more.
     held: watch::Sender<bool>,
+    fewer: Notify,
+    handed_on: AtomicBool,
 }
 
 /// While it lives, no settlement of the channel is written.
@@ -212,6 +216,21 @@ impl Life {
 
     pub(super) fn settled(&self, count: usize) {
         self.outstanding.fetch_sub(count, Ordering::AcqRel);
+        self.fewer.notify_one();
+    }
+
+    /// Completes when some were settled since it was last asked. One may ask at a time. Cancel safe.
+    pub(super) async fn fewer(&self) {
+        self.fewer.notified().await;
+    }
+
+    /// Says that whatever was and will be settled here reaches its queue although the channel is closed right after.
+    pub(super) fn set_handed_on(&self) {
+        self.handed_on.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_handed_on(&self) -> bool {
+        self.handed_on.load(Ordering::Acquire)
     }
 
     pub(super) fn end(&self) {

@@ -37,6 +37,7 @@ mod reader;
 mod replies;
 mod runtime;
 mod screen;
+mod session;
 mod shard;
 mod standin;
 mod stream;

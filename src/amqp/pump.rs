@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions};
 use lapin::types::FieldTable;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info, warn};
 
-use super::acks::settle_all;
-use super::connection::{Link, backoff};
+use super::acks::HANDED_ON;
+use super::connection::backoff;
 use super::consumer::{ConsumerState, Wish};
-use super::delivery::{Lane, Receipt};
+use super::delivery::Receipt;
 use super::mend::HEADERS_DROPPED;
+use super::session::Session;
 use super::standin::{self, StandIn};
 use super::topology::Report;
 use super::{Connection, Delivery, Error, Publisher, Topology, properties};
@@ -57,13 +58,6 @@ enum Next {
     Consume,
     Paused,
     End(End),
-}
-
-/// One channel: what is consumed on it is settled on it, and on no other.
-pub(super) struct Session {
-    pub(super) link: Link,
-    pub(super) channel: lapin::Channel,
-    lane: Arc<Lane>,
 }
 
 impl Pump {
@@ -173,20 +167,7 @@ impl Pump {
             report.log();
             self.report = Some(report);
         }
-        self.channel(link, self.prefetch).await
-    }
-
-    /// A channel on which the broker lets us hold so much.
-    async fn channel(&self, link: Link, prefetch: u16) -> Result<Session, Error> {
-        let options = self.connection.options();
-        let channel = link.channel(options.connect_timeout).await?;
-        // global=false: a quorum queue closes the whole connection on the other.
-        let qos = channel.basic_qos(prefetch, BasicQosOptions { global: false });
-        link.answer("basic.qos", options.connect_timeout, qos).await?;
-        let (lane, settlements) = Lane::new(link.pulse.clone(), 2 * usize::from(prefetch));
-        let life = lane.life.clone();
-        self.tasks.spawn(settle_all(channel.clone(), life, settlements, options.batch, options.close_timeout));
-        Ok(Session { link, channel, lane })
+        Session::open(link, self.prefetch, connection.options(), &self.tasks).await
     }
 
     async fn consume(&mut self, session: &Session) -> Next {
@@ -265,8 +246,8 @@ impl Pump {
     /// Has another consumer take what comes from now on, and takes what is under way to this one.
     async fn stand_in(&mut self, session: &Session) -> Result<Option<StandIn>, Error> {
         let Some(fillers) = self.fillers.clone() else { return Ok(None) };
-        let channel = self.channel(session.link.clone(), standin::WINDOW).await?;
-        let stand_in = StandIn::open(channel, &self.queue, fillers).await?;
+        let own = Session::open(session.link.clone(), standin::WINDOW, self.connection.options(), &self.tasks).await?;
+        let stand_in = StandIn::open(own, &self.queue, fillers).await?;
         if let Some(delivery) = stand_in.fence(session).await? {
             self.take(session, delivery);
         }
@@ -295,8 +276,14 @@ impl Pump {
         loop {
             let outstanding = session.lane.life.outstanding();
             match self.wished() {
-                Wish::Stop => return Next::End(End::Stopped),
                 _ if self.out.is_closed() => return Next::End(End::Stopped),
+                // Nothing comes any more; what is out has time to be settled.
+                Wish::Stop if outstanding >= HANDED_ON => self.state.send_replace(ConsumerState::Stopped),
+                Wish::Stop => {
+                    self.state.send_replace(ConsumerState::Stopped);
+                    self.hand_on(session).await;
+                    return Next::End(End::Stopped);
+                }
                 // The broker counts the prefetch for each consumer anew: waiting for room keeps the sum under twice of it.
                 Wish::Run if outstanding < self.prefetch.into() => return Next::Consume,
                 Wish::Run => self.state.send_replace(ConsumerState::Waiting {
@@ -305,9 +292,10 @@ impl Pump {
                 Wish::Pause => self.state.send_replace(ConsumerState::Paused),
             };
             tokio::select! {
-                _ = self.wish.changed() => {}
+                _ = self.wish.changed(), if self.wish.has_changed().is_ok() => {}
                 () = session.lane.life.ended() => return lost("the channel is gone"),
                 () = self.out.closed() => {}
+                () = session.lane.life.fewer() => {}
                 () = sleep(PAUSED_CHECK) => if !session.channel.status().connected() {
                     return lost("the broker closed the channel during the pause");
                 },
@@ -316,6 +304,26 @@ impl Pump {
                         room.send(delivery);
                     }
                 }
+            }
+        }
+    }
+
+    /// Sees to it that all settlements reach the queue, those before and the few that may come yet.
+    async fn hand_on(&mut self, session: &Session) {
+        // For others a consumer is ended as it is, and a queue with a single active consumer refuses a get.
+        if self.fillers.is_none() {
+            return;
+        }
+        let Ok(queue) = properties::short("queue", self.queue.to_string()) else { return };
+        match session.get(queue, self.connection.options().connect_timeout).await {
+            Ok(found) => {
+                session.lane.life.set_handed_on();
+                if let Some(delivery) = found {
+                    self.take(session, delivery);
+                }
+            }
+            Err(error) => {
+                debug!(%error, "not known whether all acks were handed on: the channel stays open for a while")
             }
         }
     }

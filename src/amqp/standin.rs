@@ -9,17 +9,20 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicGetOptions};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::time::timeout;
 
+use super::acks::HANDED_ON;
 use super::publisher::{Address, Publisher};
-use super::pump::Session;
+use super::session::Session;
 use super::{Error, properties};
 use crate::envelope::{Envelope, Headers, Value};
 
-/// What it may hold: more than can come while the first one is cancelled, and little to be filled.
+/// What it may hold: more than can come while the first one is cancelled, little to be filled, and few enough to be settled
+/// at once.
 pub(super) const WINDOW: u16 = 32;
+const _: () = assert!(WINDOW as usize <= HANDED_ON);
 /// How long everything may take; beyond that consumers are cancelled as they are.
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long a filler may take to come. Another stand-in on the same queue may have got it.
@@ -60,8 +63,7 @@ impl StandIn {
     /// Waits until the queue has done everything that the first consumer's channel asked of it, and the channel has written
     /// what came of it: a get is answered after that. What it gets, if the queue had something left, is the channel's.
     pub(super) async fn fence(&self, first: &Session) -> Result<Option<Delivery>, Error> {
-        let get = first.channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-        Ok(first.link.answer("basic.get", WITHIN, get).await?.map(|message| message.delivery))
+        first.get(self.queue.clone(), WITHIN).await
     }
 
     /// Fills the window and ends; returns the channel and what it was given.
@@ -87,12 +89,15 @@ impl StandIn {
         }
         // A job took the last place: its filler would lie in the queue until somebody else takes it.
         while self.missing > 0 {
-            let get = self.session.channel.basic_get(self.queue.clone(), BasicGetOptions { no_ack: false });
-            let Some(found) = self.session.link.answer("basic.get", WITHIN, get).await? else { break };
-            self.hold(found.delivery);
+            let Some(found) = self.session.get(self.queue.clone(), WITHIN).await? else { break };
+            self.hold(found);
             if self.held.len() >= 2 * usize::from(WINDOW) {
                 break;
             }
+        }
+        // Nothing was settled on this channel before its cancel.
+        if self.held.len() <= HANDED_ON {
+            self.session.lane.life.set_handed_on();
         }
         Ok((self.session, self.held))
     }

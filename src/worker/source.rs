@@ -4,6 +4,8 @@ use super::intake::{self, Again};
 use super::{Shared, halt};
 use super::{chunks, handle};
 use crate::amqp::{Consumer, ConsumerState, Delivery};
+use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc};
@@ -119,17 +121,28 @@ pub(super) async fn serve(shared: Arc<Shared>, intake: Intake) {
         () = take_all(&shared, &source, &mut deliveries) => {}
         never = halt::watch(&shared, &source.consumer) => match never {},
     }
-    // Everything that was still in the consumer's hands was not begun.
+    // Everything that was still in the consumer's hands was not begun. It goes back after the stop, or it might return.
     let mut held = Vec::new();
     let drain = async {
         while let Some(delivery) = deliveries.recv().await {
             held.push(delivery);
         }
+        pending::<Infallible>().await
     };
-    tokio::join!(source.consumer.stop(), drain);
+    tokio::select! {
+        () = source.consumer.stop() => {}
+        never = drain => match never {},
+    }
     for delivery in held {
         shared.outbox.give_back(delivery).await;
     }
+    // The consumer may take one more when nearly all is settled; the worker does not wait here for what is still running.
+    let late = shared.clone();
+    shared.shutdown.spawn(async move {
+        while let Some(delivery) = deliveries.recv().await {
+            late.outbox.give_back(delivery).await;
+        }
+    });
 }
 
 /// Ends at the soft stop, when the queue is left, or with the consumer.

@@ -1,26 +1,93 @@
 //! What was settled before an orderly end is settled.
 
 use super::*;
-use switchboard::amqp::{Bounds, Browser};
+
+const JOBS: usize = 300;
+/// Longer than a channel stays open that does not know whether its settlements have reached the queue.
+const SUSPENDED: Duration = Duration::from_secs(4);
 
 #[tokio::test]
 async fn a_burst_of_acks_before_the_end_is_not_forgotten() {
-    for round in 0..4 {
-        let (connection, name) = connect("settle").await;
-        let topology = queue(&name, QueueKind::Quorum, &[]);
-        topology.apply(&connection).await.unwrap();
-        fill(&connection, &name, 300).await;
-        let (consumer, mut deliveries) = Consumer::start(connection.clone(), topology, name.clone(), 300);
-        let held = take(&mut deliveries, 300).await;
+    for _ in 0..4 {
+        let (connection, name, topology) = filled("settle").await;
+        let (consumer, mut deliveries) = Consumer::start(connection.clone(), topology.clone(), name.clone(), 300);
+        let held = take(&mut deliveries, JOBS).await;
         consumer.stop().await;
-        // The last one first, as where the oldest job takes longest: no ack covers another.
-        held.into_iter().rev().for_each(|delivery| delivery.receipt.ack());
-        timeout(PATIENCE, consumer.settled()).await.unwrap();
-        // What comes back comes a moment after the end.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let mut browser =
-            Browser::open(&connection, &name, Bounds { messages: 1_000, bytes: usize::MAX }).await.unwrap();
-        let back = browser.next().await.unwrap().map(|held| held.envelope.message_id);
-        assert_eq!(back, None, "in round {round}");
+        end(consumer, deliveries, held).await;
+        nothing_is_left(connection, topology, name).await;
     }
+}
+
+#[tokio::test]
+async fn a_burst_of_acks_before_an_exact_end_is_not_forgotten_however_late_the_queue_answers() {
+    let (connection, name, topology) = filled("settle-late").await;
+    let fillers = Publisher::start(connection.clone(), Options::default());
+    let (consumer, mut deliveries) =
+        Consumer::start_exact(connection.clone(), topology.clone(), name.clone(), 300, fillers);
+    let held = take(&mut deliveries, JOBS).await;
+    consumer.stop().await;
+    suspend_queue(&name, SUSPENDED).await;
+    end(consumer, deliveries, held).await;
+    nothing_is_left(connection, topology, name).await;
+}
+
+#[tokio::test]
+async fn a_job_that_comes_while_an_exact_end_waits_for_others_is_handed_out_and_goes_back() {
+    let (connection, name, topology) = filled("settle-one").await;
+    let fillers = Publisher::start(connection.clone(), Options::default());
+    let (consumer, mut deliveries) =
+        Consumer::start_exact(connection.clone(), topology.clone(), name.clone(), 300, fillers);
+    let mut held = take(&mut deliveries, JOBS).await;
+    consumer.stop().await;
+    fill(&connection, &name, 2).await;
+    assert!(deliveries.try_recv().is_err(), "taken while much was unsettled");
+    held.drain(1..).for_each(|delivery| delivery.receipt.ack());
+    let one = next(&mut deliveries).await;
+    assert_eq!((&*id(&one), one.redelivered), ("0", false));
+    assert!(timeout(PATIENCE, deliveries.recv()).await.unwrap().is_none(), "more than one was taken");
+    one.receipt.requeue();
+    held.into_iter().for_each(|delivery| delivery.receipt.ack());
+    timeout(PATIENCE, consumer.settled()).await.unwrap();
+    let (_consumer, mut deliveries) = Consumer::start(connection.clone(), topology, name.clone(), 10);
+    let mut back = take(&mut deliveries, 2).await;
+    back.sort_by_key(|delivery| !delivery.redelivered);
+    assert_eq!(
+        back.iter().map(|delivery| (id(delivery), delivery.redelivered)).collect::<Vec<_>>(),
+        [("0".to_owned(), true), ("1".to_owned(), false)]
+    );
+}
+
+async fn filled(role: &'static str) -> (Connection, String, Topology) {
+    let (connection, name) = connect(role).await;
+    let topology = queue(&name, QueueKind::Quorum, &[]);
+    topology.apply(&connection).await.unwrap();
+    fill(&connection, &name, JOBS).await;
+    (connection, name, topology)
+}
+
+/// Acks everything at once, and waits for the end of the channel.
+async fn end(consumer: Consumer, mut deliveries: mpsc::Receiver<Delivery>, held: Vec<Delivery>) {
+    // The last one first, as where the oldest job takes longest: few acks cover another.
+    held.into_iter().rev().for_each(|delivery| delivery.receipt.ack());
+    timeout(PATIENCE, consumer.settled()).await.unwrap();
+    assert!(deliveries.recv().await.is_none(), "a job came out of an empty queue");
+}
+
+/// Has the process that leads a quorum queue do nothing for so long.
+async fn suspend_queue(name: &str, duration: Duration) {
+    let suspend = format!(
+        "Asks = self(), spawn(fun() -> erlang:suspend_process(whereis('%2F_{name}')), Asks ! suspended, \
+         timer:sleep({}) end), receive suspended -> ok end.",
+        duration.as_millis()
+    );
+    assert_eq!(ctl(&["eval", &suspend]).await.trim(), "ok");
+}
+
+/// What comes back stands before what is published afterwards.
+async fn nothing_is_left(connection: Connection, topology: Topology, name: String) {
+    let publisher = Publisher::start(connection.clone(), Options::default());
+    timeout(PATIENCE, publisher.publish(Address::queue(&*name), message("mark"), true)).await.unwrap().unwrap();
+    let (_consumer, mut deliveries) = Consumer::start(connection, topology, name, 1);
+    let first = next(&mut deliveries).await;
+    assert_eq!((&*id(&first), first.redelivered), ("mark", false), "an acked message came back");
 }
