@@ -99,7 +99,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
             && let Some(slot) = free.take().or_else(|| slots.clone().try_acquire_owned().ok())
             && let Some(target) = waiting.pop_front()
         {
-            running.push(with(slot, one(&command, target, stop.clone(), crew)));
+            running.push(one(slot, &command, target, stop.clone(), crew));
             // From the plan, not from now: a pause is caught up with, but by no more than a second's worth.
             next_start =
                 pace.map_or(next_start, |pace| (next_start + pace).max(Instant::now() - Duration::from_secs(1)));
@@ -144,14 +144,9 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
     }
 }
 
-/// Keeps the slot until the device's outcome is told.
-async fn with<T>(slot: OwnedSemaphorePermit, one: impl Future<Output = T>) -> T {
-    let done = one.await;
-    drop(slot);
-    done
-}
-
+/// Commands one device, and keeps the slot until its outcome is told.
 fn one<'a, C: Crew>(
+    slot: OwnedSemaphorePermit,
     command: &Command,
     target: Target,
     stop: CancellationToken,
@@ -159,12 +154,15 @@ fn one<'a, C: Crew>(
 ) -> impl Future<Output = One> + use<'a, C> {
     let payload = target.payload.clone().unwrap_or_else(|| command.payload.clone());
     let command = Command { device: target.device.clone(), payload, bulk: true, ..command.clone() };
-    let commanded = crew.command(command, stop);
+    // Thousands of bytes, which every future around it would copy once more.
+    let commanded = Box::pin(crew.command(command, stop));
     async move {
-        match commanded.await {
+        let done = match commanded.await {
             Err(why) => One::NotStarted(target, why),
             Ok(status) => One::Done(target.device, status),
-        }
+        };
+        drop(slot);
+        done
     }
 }
 

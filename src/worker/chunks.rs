@@ -245,12 +245,12 @@ impl Crew for Pieces<'_> {
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
         let place = self.next();
         let (id, device) = (self.piece.job.id.clone(), command.device.clone());
-        let ran = self.devices.run(command, Subject { id, device: Some(device.clone()), nth: place }, stop);
         let at_most_once = self.piece.guarantee == Guarantee::AtMostOnce;
         async move {
+            let subject = Subject { id, device: Some(device.clone()), nth: place };
             let ran = tokio::select! {
                 biased;
-                ran = ran => ran,
+                ran = self.devices.run(command, subject, stop) => ran,
                 () = self.hard.cancelled(), if at_most_once => {
                     Ok((Status::Unknown, self.devices.end(&device, &stopped(), None).await))
                 }

@@ -217,9 +217,8 @@ impl Crew for Devices<'_> {
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
         // Now, in the order of the devices, and not when the future is first polled.
         let subject = self.subject(&command.device);
-        let ran = self.run(command, subject, stop);
         // Unsaid, it is because the program ends; then the delivery is not acked either.
-        async move { ran.await.map(|(status, _)| status) }
+        async move { self.run(command, subject, stop).await.map(|(status, _)| status) }
     }
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {
