@@ -120,7 +120,7 @@ async fn dial_one(uri: AMQPUri, options: &Options, role: &str) -> Result<(lapin:
     let deadline = Instant::now() + options.connect_timeout;
     let too_late = |address: String| Error::ConnectTimeout { address, seconds: options.connect_timeout.as_secs_f64() };
 
-    // Without a wish of ours the broker's own bound counts, and it sends nothing beyond that.
+    // Where an address leaves it to the broker, nothing comes that is larger than the broker's own bound.
     let frame_max = uri.query.frame_max.unwrap_or(0);
     let cut = Cut::new();
     let switch = cut.0.clone();

@@ -10,6 +10,11 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 
 use super::Error;
 
+/// Bytes of a frame, unless an address says otherwise (`frame_max`; 0 is whatever the broker offers): what RabbitMQ offers
+/// unless it is told otherwise. lapin keeps 64 frames per connection. Said beforehand, they are memory that is only touched
+/// where bytes came by, and a broker that offers more, or has no bound, does not decide what a worker needs.
+pub(super) const FRAME_MAX: u32 = 128 * 1024;
+
 /// Reads one or more addresses; at least one is returned. The error never repeats any, since they hold passwords.
 pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<Vec<AMQPUri>, Error> {
     let mut nodes: Vec<AMQPUri> = Vec::new();
@@ -26,6 +31,7 @@ pub(super) fn parse(url: &str, heartbeat: Duration) -> Result<Vec<AMQPUri>, Erro
                 node.vhost = vhost.clone().unwrap_or_else(|| "/".to_owned());
                 let seconds = u16::try_from(heartbeat.as_secs()).unwrap_or(u16::MAX).max(1);
                 node.query.heartbeat.get_or_insert(seconds);
+                node.query.frame_max.get_or_insert(FRAME_MAX);
                 node
             }
         };

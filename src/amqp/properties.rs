@@ -4,14 +4,14 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, ByteArray, DecimalValue, FieldArray, FieldTable, LongString, ShortString};
 
+use super::nodes::FRAME_MAX;
 use crate::envelope::{Envelope, Headers, Value};
 
 /// How deep tables and lists may be nested, in either direction. AMQP sets no bound, and recursion needs one.
 pub(super) const MAX_DEPTH: usize = 32;
 
-/// Bytes of headers: a frame as RabbitMQ offers it, less what the other properties can take. Over a larger frame it closes
-/// the connection.
-const MAX_HEADERS: usize = 128 * 1024 - 4096;
+/// Bytes of headers: a frame, less what the other properties can take. Over a larger frame RabbitMQ closes the connection.
+const MAX_HEADERS: usize = FRAME_MAX as usize - 4096;
 
 /// Why an envelope cannot be written as AMQP. Sending it again would not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

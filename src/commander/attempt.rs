@@ -1,41 +1,39 @@
 //! One command from its place in the lane to its outcome: as many attempts as its guarantee allows.
 
 use super::command::Command;
-use super::exchange::{Exchange, LateHandler};
+use super::exchange::LateHandler;
 use super::lanes::{Slot, Turn};
-use super::permit::Bounds;
 use super::refusal::Refusal;
+use super::sending::{Prepared, Sending, Unready, Unsent, prepare};
 use super::verdict::{Circumstances, Verdict, cancelled, expired, link_lost, verdict};
-use super::{Begun, Dialect, Inner, NotStarted, exchange_for, invalid};
+use super::{Begun, Dialect, Inner, NotStarted, invalid};
 use crate::deadline::{Now, earlier};
 use crate::job::{Guarantee, Mode};
 use crate::metrics::{Stage, metrics};
-use crate::mqtt::{Class, Error, LinkState, Notify, Properties, Publication, Qos, Watcher};
-use crate::outcome::{Failure, Outcome, Status};
-use crate::profile::{AnswerTo, Rendered};
+use crate::mqtt::Properties;
+use crate::outcome::{Failure, Outcome};
 use crate::topic::TopicName;
-use std::any::Any;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::timeout_at;
 use tokio_util::sync::CancellationToken;
 
 /// The times that bound one command.
-struct Times {
+pub(super) struct Times {
     /// `expires_at`, where it has one.
-    expires: Option<Instant>,
+    pub(super) expires: Option<Instant>,
     /// How long the device may take to answer.
-    timeout: Duration,
+    pub(super) timeout: Duration,
     /// Progress included.
-    most: Duration,
+    pub(super) most: Duration,
 }
 
 pub(super) async fn run(
     inner: &Arc<Inner>,
-    begun: Begun,
+    begun: Box<Begun>,
     late: impl FnOnce() -> Option<LateHandler>,
 ) -> Result<Outcome, NotStarted> {
-    let Begun { command, turn, stop, began } = begun;
+    let Begun { command, turn, stop, began } = *begun;
     let dialect = match inner.dialect(&command.profile) {
         Ok(dialect) => dialect,
         Err(failure) => return Ok(invalid(failure)),
@@ -80,7 +78,7 @@ pub(super) async fn run(
 }
 
 /// Completes when the command's requester calls it off. Cancel safe.
-async fn called_off(command: &Command) {
+pub(super) async fn called_off(command: &Command) {
     match &command.cancel {
         Some(cancel) => cancel.cancelled().await,
         None => std::future::pending().await,
@@ -139,37 +137,19 @@ async fn attempts(
     for attempt in 1.. {
         let is_expired = || times.expires.is_some_and(|at| at <= Instant::now());
         let called_off_unsent = || Outcome { attempt: attempt - 1, waiting: began.elapsed(), ..cancelled(sent_before) };
-        let prepared = tokio::select! {
-            biased;
-            () = called_off(command) => return Ok(called_off_unsent()),
-            prepared = prepare(inner, dialect, command, guarantee, not_after) => prepared,
+        // Soon over, and on the heap: what waits for an answer would keep the place for it.
+        let sending = Sending { inner, dialect, command, times, guarantee, not_after, stop, first: attempt == 1 };
+        let (mut open, submitted) = match Box::pin(sending.run()).await {
+            Ok(sent) => sent,
+            Err(Unsent::CalledOff) => return Ok(called_off_unsent()),
+            Err(Unsent::NotStarted(why)) => return Err(why),
+            Err(Unsent::Unready(_)) if sent_before => return Ok(Outcome { attempt: attempt - 1, ..link_lost() }),
+            Err(Unsent::NotObtained | Unsent::Unready(Unready::Late)) => {
+                return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired()) });
+            }
+            Err(Unsent::Unready(Unready::Outcome(outcome))) => return Ok(*outcome),
+            Err(Unsent::Unready(Unready::Closed)) => return Err(NotStarted::Closed),
         };
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(_) if sent_before => return Ok(Outcome { attempt: attempt - 1, ..link_lost() }),
-            Err(Unready::Late) => return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired()) }),
-            Err(Unready::Outcome(outcome)) => return Ok(*outcome),
-            Err(Unready::Closed) => return Err(NotStarted::Closed),
-        };
-        if attempt == 1 && !obtained(inner, command, times, not_after, stop).await? {
-            return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired()) });
-        }
-        let Prepared { key, exchange, rendered } = prepared;
-        let mut open = inner.exchanges.open(key, exchange);
-        let submitted = Instant::now();
-        let publication = publication(inner, command, rendered, key, times, not_after);
-        let submitting = tokio::select! {
-            biased;
-            // Nothing was handed over, and what is dropped here is not.
-            () = called_off(command) => return Ok(called_off_unsent()),
-            submitting = submit(inner, publication, not_after) => submitting,
-        };
-        match submitting {
-            Ok(()) => {}
-            Err(_) if sent_before => return Ok(Outcome { attempt: attempt - 1, ..link_lost() }),
-            Err(Error::Closed) => return Err(NotStarted::Closed),
-            Err(_) => return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired()) }),
-        }
         let ended = tokio::select! {
             biased;
             end = open.end(times.timeout, times.most) => Some(end),
@@ -224,134 +204,6 @@ async fn attempts(
         }
     }
     Ok(link_lost())
-}
-
-/// Obtains what the permit asks for, as late as can be: when the command would be sent at once. False if it is too late then.
-async fn obtained(
-    inner: &Arc<Inner>,
-    command: &Command,
-    times: &Times,
-    not_after: Option<Instant>,
-    stop: &CancellationToken,
-) -> Result<bool, NotStarted> {
-    let Some(permit) = &command.permit else { return Ok(true) };
-    let not_after = not_after.unwrap_or_else(|| Instant::now() + times.most);
-    let bounds = Bounds { not_after, answer_within: times.timeout };
-    let Some(obtaining) = permit.obtain(bounds) else { return Ok(true) };
-    let mut link = inner.agent.state();
-    let obtaining = async {
-        let link = link.wait_for(|state| state.is_up() || matches!(state, LinkState::Closed { .. }));
-        match timeout_at(not_after.into(), link).await {
-            Err(_) => return Ok(false),
-            Ok(Ok(state)) if state.is_up() => {}
-            Ok(_) => return Err(NotStarted::Closed),
-        }
-        if obtaining.await { Ok(true) } else { Err(NotStarted::Denied) }
-    };
-    tokio::select! {
-        biased;
-        obtained = obtaining => obtained,
-        () = stop.cancelled() => Err(NotStarted::Closed),
-    }
-}
-
-struct Prepared {
-    key: u128,
-    exchange: Exchange,
-    rendered: Rendered,
-}
-
-enum Unready {
-    /// Not in time.
-    Late,
-    Outcome(Box<Outcome>),
-    Closed,
-}
-
-/// Renders an attempt, and has the filters of its answer granted.
-async fn prepare(
-    inner: &Arc<Inner>,
-    dialect: &Dialect,
-    command: &Command,
-    guarantee: Guarantee,
-    not_after: Option<Instant>,
-) -> Result<Prepared, Unready> {
-    let key = inner.next_attempt(&dialect.profile);
-    let outcome = |outcome: Outcome| Unready::Outcome(Box::new(outcome));
-    let rendered = dialect.profile.render(&inner.call(command, key));
-    let rendered = rendered.map_err(|problem| outcome(invalid(Failure::new("invalid", problem.message))))?;
-    let awaited = rendered.answer.as_ref().filter(|_| command.mode == Mode::Request);
-    let mut exchange = exchange_for(command, guarantee, awaited.is_some());
-    let Some(answer) = awaited else { return Ok(Prepared { key, exchange, rendered }) };
-    if dialect.profile.one_at_a_time() {
-        exchange.topics =
-            std::iter::once(&answer.topic).chain(answer.others.iter().map(|(topic, _)| topic)).cloned().collect();
-    }
-    let granted = granted(inner, dialect, answer);
-    let granted = match not_after {
-        None => granted.await,
-        Some(at) => timeout_at(at.into(), granted).await.map_err(|_| Unready::Late)?,
-    };
-    exchange.subscriptions = granted.map_err(|error| match error {
-        Error::Closed => Unready::Closed,
-        error => {
-            outcome(Outcome::not_sent(Status::Undeliverable, Failure::new("subscription_refused", error.to_string())))
-        }
-    })?;
-    Ok(Prepared { key, exchange, rendered })
-}
-
-/// Has every filter granted on which the answer may come. A standing one is held by the dialect, not by the command.
-async fn granted(
-    inner: &Arc<Inner>,
-    dialect: &Dialect,
-    answer: &AnswerTo,
-) -> Result<Vec<Arc<dyn Any + Send + Sync>>, Error> {
-    if inner.standing(dialect).await?.is_some() {
-        return Ok(Vec::new());
-    }
-    let mut held: Vec<Arc<dyn Any + Send + Sync>> = Vec::with_capacity(1 + answer.others.len());
-    for filter in std::iter::once(&answer.filter).chain(answer.others.iter().map(|(_, filter)| filter)) {
-        held.push(inner.filters.granted(&inner.agent, &dialect.profile, filter).await?);
-    }
-    Ok(held)
-}
-
-/// Hands a publish over for sending; while there is no room for it, only as long as it may still be sent.
-async fn submit(inner: &Arc<Inner>, publication: Publication, not_after: Option<Instant>) -> Result<(), Error> {
-    let submitted = inner.agent.submit(publication);
-    match not_after {
-        None => submitted.await,
-        Some(at) => timeout_at(at.into(), submitted).await.unwrap_or(Err(Error::Timeout(Duration::ZERO))),
-    }
-}
-
-fn publication(
-    inner: &Arc<Inner>,
-    command: &Command,
-    rendered: Rendered,
-    key: u128,
-    times: &Times,
-    not_after: Option<Instant>,
-) -> Publication {
-    let expires = rendered.expiry.then(|| earlier(times.expires, Instant::now().checked_add(times.timeout))).flatten();
-    let properties = Properties {
-        response_topic: rendered.answer.filter(|answer| answer.in_request).map(|answer| answer.topic.to_string()),
-        correlation: rendered.correlation,
-        content_type: rendered.content_type,
-        user: rendered.user_properties,
-    };
-    Publication {
-        topic: rendered.topic,
-        payload: rendered.payload,
-        qos: Qos::from(rendered.qos),
-        retain: rendered.retain,
-        properties: (properties != Properties::default()).then(|| Box::new(properties)),
-        expires,
-        not_after,
-        class: if command.bulk { Class::Bulk } else { Class::Interactive },
-        notify: Notify::Watcher(inner.exchanges.clone() as Arc<dyn Watcher>, key),
-    }
 }
 
 /// The device in whose name the answer path is proved; access rules may have to let the worker speak for it.

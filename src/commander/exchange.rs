@@ -74,7 +74,8 @@ enum Phase {
 
 #[derive(Default)]
 struct Table {
-    entries: HashMap<u128, Entry>,
+    /// Each in a place of its own: the table has room for more than there are.
+    entries: HashMap<u128, Box<Entry>>,
     /// The attempt that owns an answer topic, for dialects whose answers name no request.
     by_topic: HashMap<TopicName, u128>,
     late: VecDeque<(Instant, u128)>,
@@ -110,12 +111,14 @@ impl Exchanges {
     /// Enters an attempt, before its request is sent.
     pub(crate) fn open(self: &Arc<Self>, key: u128, exchange: Exchange) -> Open {
         let (waiter, end) = oneshot::channel();
+        let (facts, phase) = (Facts::default(), Phase::Waiting(waiter));
         let mut table = self.lock();
-        for topic in &exchange.topics {
+        let entry = Entry { exchange, facts, phase };
+        for topic in &entry.exchange.topics {
             table.by_topic.insert(topic.clone(), key);
         }
         let dropped = table.forget_old(Instant::now(), self.max_late);
-        table.entries.insert(key, Entry { exchange, facts: Facts::default(), phase: Phase::Waiting(waiter) });
+        table.entries.insert(key, Box::new(entry));
         drop(table);
         // Outside the lock: dropping an entry may give a subscription back.
         drop(dropped);
@@ -139,7 +142,8 @@ impl Exchanges {
                 TopicName::new(message.topic()).ok().and_then(|topic| table.by_topic.get(&topic).copied())
             }
         };
-        let mine = |entry: &&mut Entry| entry.exchange.awaits_answer && found.device == Some(&*entry.exchange.device);
+        let mine =
+            |entry: &&mut Box<Entry>| entry.exchange.awaits_answer && found.device == Some(&*entry.exchange.device);
         // Matched by attempt and by device: what anybody else says about it is nobody's answer.
         let Some(entry) = key.and_then(|key| table.entries.get_mut(&key)).filter(mine) else {
             drop(table);
@@ -209,7 +213,7 @@ impl Table {
                 self.by_topic.remove(topic);
             }
         }
-        Some(entry)
+        Some(*entry)
     }
 }
 

@@ -15,6 +15,7 @@ mod lanes;
 mod permit;
 mod presence;
 mod refusal;
+mod sending;
 mod verdict;
 
 pub use command::{Command, CommandFuture, Many};
@@ -210,7 +211,7 @@ impl Commander {
     /// # Errors
     ///
     /// What is wrong with it, and what would be right.
-    pub(crate) fn begin(&self, command: Command, stop: CancellationToken) -> Result<Begun, Failure> {
+    pub(crate) fn begin(&self, command: Command, stop: CancellationToken) -> Result<Box<Begun>, Failure> {
         let inner = &self.inner;
         let dialect = inner.check(&command).map_err(|(_, failure)| failure)?;
         let profile = &dialect.profile;
@@ -221,7 +222,7 @@ impl Commander {
         };
         inner.watch_presence(dialect);
         let turn = inner.place(&command, width);
-        Ok(Begun { command, turn, stop, began: Instant::now() })
+        Ok(Box::new(Begun { command, turn, stop, began: Instant::now() }))
     }
 
     /// What keeps a command from being carried to any device, as far as it shows with this one; `None` where only the device's
@@ -236,7 +237,7 @@ impl Commander {
     /// Cancel-safe: dropping the future takes back what was not sent, and stops waiting for what was.
     pub(crate) async fn finish(
         &self,
-        begun: Begun,
+        begun: Box<Begun>,
         late: impl FnOnce() -> Option<LateHandler>,
     ) -> Result<Outcome, NotStarted> {
         let permit = begun.command.permit.clone();

@@ -67,7 +67,12 @@ impl Cancels {
         if self.is_cancelled(id, made_at) {
             token.cancel();
         }
-        self.running.entry(id.clone()).or_default().push(Run { number, made_at, token: token.clone() });
+        // Nearly always it is the only one.
+        self.running.entry(id.clone()).or_insert_with(|| Vec::with_capacity(1)).push(Run {
+            number,
+            made_at,
+            token: token.clone(),
+        });
         Watched { number, token }
     }
 

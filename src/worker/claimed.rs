@@ -76,15 +76,25 @@ pub(crate) enum Ran {
 pub(crate) async fn run(
     shared: &Shared,
     claimant: Option<&Claimant>,
-    begun: Begun,
+    begun: Box<Begun>,
     late: impl FnOnce() -> Option<LateHandler>,
 ) -> Ran {
-    let Some(claimant) = claimant else {
-        return match shared.commander.finish(begun, late).await {
-            Ok(outcome) => Ran::Outcome(outcome, None),
-            Err(why) => Ran::NotStarted(why),
-        };
-    };
+    // Apart, so that a command without a claim does not keep the place for one.
+    if let Some(claimant) = claimant {
+        return Box::pin(run_claimed(shared, claimant, begun, late)).await;
+    }
+    match shared.commander.finish(begun, late).await {
+        Ok(outcome) => Ran::Outcome(outcome, None),
+        Err(why) => Ran::NotStarted(why),
+    }
+}
+
+async fn run_claimed(
+    shared: &Shared,
+    claimant: &Claimant,
+    begun: Box<Begun>,
+    late: impl FnOnce() -> Option<LateHandler>,
+) -> Ran {
     let stop = shared.shutdown.soft();
     // What is known already needs neither the device's turn nor a connection to it.
     if let Some(known) = claimant.known() {

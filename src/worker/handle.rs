@@ -30,11 +30,14 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// Decoded and admitted already; from here: command, answer, outcome, reply confirmed, ack.
-pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
+///
+/// Most of its time it waits for the device, and as many do at once as there are slots: whatever comes before or after that, or seldom,
+/// is a future of its own on the heap.
+pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Box<Taken>) {
     let _counted = InFlight::count();
     loop {
-        let done = match std::mem::replace(&mut taken.what, What::Answer(Box::new(stopped()))) {
-            What::Later { not_before } => match wait_here(shared, &taken, not_before).await {
+        let done = match std::mem::replace(&mut taken.what, What::Begun) {
+            What::Later { not_before } => match Box::pin(wait_here(shared, &taken, not_before)).await {
                 Some(()) => {
                     taken = again(shared, taken, Again::default());
                     continue;
@@ -45,14 +48,14 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                     Happened::TooEarly { not_before }
                 }),
             },
-            What::NoRoom { devices } => match room(shared, devices).await {
+            What::NoRoom { devices } => match Box::pin(room(shared, devices)).await {
                 Some(room) => {
                     taken = again(shared, taken, Again { room: Some(room), ..Again::default() });
                     continue;
                 }
                 None => Done::without_result(Happened::NotStarted),
             },
-            What::HandOver { job, running } => match hand_over(shared, &taken, job, running).await {
+            What::HandOver { job, running } => match Box::pin(hand_over(shared, &taken, *job, running)).await {
                 Some(done) => done,
                 None => {
                     taken = again(shared, taken, Again { stay: true, ..Again::default() });
@@ -76,14 +79,14 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Taken) {
                 }
             },
         };
-        return finish(shared, taken, done).await;
+        return Box::pin(finish(shared, *taken, done)).await;
     }
 }
 
 /// Looks at a delivery once more, with what is known of it.
-fn again(shared: &Arc<Shared>, taken: Taken, known: Again) -> Taken {
-    let Taken { source, delivery, asked, .. } = taken;
-    intake::take(shared, &source, delivery, Again { asked, ..known })
+fn again(shared: &Arc<Shared>, taken: Box<Taken>, known: Again) -> Box<Taken> {
+    let Taken { source, delivery, asked, .. } = *taken;
+    Box::new(intake::take(shared, &source, delivery, Again { asked, ..known }))
 }
 
 /// Hands a bulk over to its coordinator, when its turn has come; `None` if it has to be run here.
@@ -120,7 +123,8 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
             What::Run { begun, claimant, guarantee, running } => {
                 return run_one(shared, taken, (begun, claimant), guarantee, running).await;
             }
-            What::RunBulk { job, bulk, running } => match run_many(shared, taken, job, bulk, running).await {
+            What::RunBulk { job, bulk, running } => match Box::pin(run_many(shared, taken, *job, *bulk, running)).await
+            {
                 Err(done) => done,
                 Ok(many::Ended::Summary(summary, running)) => Done::summary(shared, taken, &summary, Some(running)),
                 // The rest is a message of its own by now, and its summary will count what was done here.
@@ -132,7 +136,7 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
                 Done::outcome(shared, taken, *outcome, Some(running))
             }
             What::AnswerAll { bulk, outcome, running } => {
-                let summary = many::answer_all(shared, taken, bulk, &outcome).await;
+                let summary = Box::pin(many::answer_all(shared, taken, *bulk, &outcome)).await;
                 Done {
                     status: Some(outcome.status),
                     not_reached: outcome.executed == Executed::No,
@@ -140,7 +144,7 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
                 }
             }
             What::Tell(tally) => Done::summary(shared, taken, &tally.summary(Now::read().unix_ms), None),
-            What::Later { .. } | What::Join(_) | What::NoRoom { .. } | What::HandOver { .. } => {
+            What::Later { .. } | What::Join(_) | What::NoRoom { .. } | What::HandOver { .. } | What::Begun => {
                 Done::without_result(Happened::NotStarted)
             }
         })
@@ -156,7 +160,7 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
 async fn run_one(
     shared: &Arc<Shared>,
     taken: &Taken,
-    (begun, claimant): (Begun, Option<Arc<Claimant>>),
+    (begun, claimant): (Box<Begun>, Option<Arc<Claimant>>),
     guarantee: Guarantee,
     running: Running,
 ) -> Option<Done> {
@@ -212,7 +216,7 @@ async fn begin(shared: &Shared, taken: &Taken, cancel: &CancellationToken) -> Op
     let (asked, options) = (taken.asked.as_ref()?, celery::options(shared)?);
     let soft = shared.shutdown.soft();
     // The stop is the command's to see: it gives back what was not begun.
-    match soft.run_until_cancelled(asked.turn(options, shared.options.hold)).await {
+    match soft.run_until_cancelled(Box::pin(asked.turn(options, shared.options.hold))).await {
         Some(Turn::Later { not_before }) => {
             return Some(Done { has_turn: true, ..Done::without_result(Happened::TooEarly { not_before }) });
         }
@@ -232,7 +236,7 @@ async fn begin(shared: &Shared, taken: &Taken, cancel: &CancellationToken) -> Op
 /// Calls a Celery task's command off when a time limit is over or somebody terminates it. Never completes: the command does.
 async fn call_off(shared: &Shared, taken: &Taken, cancel: &CancellationToken) -> Infallible {
     if let (Some(asked), Some(options)) = (&taken.asked, celery::options(shared)) {
-        asked.given_up(options).await;
+        Box::pin(asked.given_up(options)).await;
         cancel.cancel();
     }
     pending().await
@@ -271,19 +275,19 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
     let Taken { source, mut delivery, mode, room, asked, .. } = taken;
     match end {
         Settle::Ack => delivery.receipt.ack(),
-        Settle::DeadLetter(reason) => shared.outbox.dead_letter(delivery, reason, &detail).await,
+        Settle::DeadLetter(reason) => Box::pin(shared.outbox.dead_letter(delivery, reason, &detail)).await,
         Settle::Requeue => delivery.receipt.requeue(),
         Settle::GiveBack => {
             source.at_rest(shared.options.patience).await;
-            shared.outbox.give_back(delivery).await;
+            Box::pin(shared.outbox.give_back(delivery)).await;
         }
-        Settle::KeepApart => shared.outbox.keep_apart(delivery).await,
-        Settle::Count => shared.outbox.count(delivery).await,
+        Settle::KeepApart => Box::pin(shared.outbox.keep_apart(delivery)).await,
+        Settle::Count => Box::pin(shared.outbox.count(delivery)).await,
         Settle::Park { not_before } => {
             if done.has_turn {
                 delivery.envelope.headers.set(TURN, Value::Bool(true));
             }
-            shared.outbox.park(delivery, not_before).await;
+            Box::pin(shared.outbox.park(delivery, not_before)).await;
         }
         Settle::Leave => drop(delivery),
     }
@@ -311,7 +315,7 @@ fn reply_to(delivery: &Delivery) -> Option<&str> {
 
 async fn tell(shared: &Shared, taken: &Taken, ended: Option<&Ended>, result: &Envelope) -> Result<(), Untold> {
     if let (Some(asked), Some(options)) = (&taken.asked, celery::options(shared)) {
-        return follow::tell(&shared.outbox, options, asked, ended, result).await;
+        return Box::pin(follow::tell(&shared.outbox, options, asked, ended, result)).await;
     }
     let Some(reply_to) = reply_to(&taken.delivery) else { return Ok(()) };
     match shared.outbox.reply(reply_to, result.clone()).await {

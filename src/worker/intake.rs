@@ -39,7 +39,7 @@ pub(crate) struct Taken {
     /// What a bulk has of the room for devices.
     pub(crate) room: Option<OwnedSemaphorePermit>,
     /// Who asked, where a Celery client did.
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Option<Box<Asked>>,
 }
 
 /// What is kept of a delivery that is looked at once more.
@@ -48,7 +48,7 @@ pub(crate) struct Again {
     /// For the devices of a bulk that had to wait for it.
     pub(crate) room: Option<OwnedSemaphorePermit>,
     /// The task, which is not read twice.
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Option<Box<Asked>>,
     /// Whether it is to be run here whatever its size: its coordinator cannot get it.
     pub(crate) stay: bool,
 }
@@ -60,13 +60,13 @@ pub(crate) enum What {
     /// It is no job; say what is wrong.
     Undecodable(Failure),
     /// Run the command.
-    Run { begun: Begun, claimant: Option<Arc<Claimant>>, guarantee: Guarantee, running: Running },
+    Run { begun: Box<Begun>, claimant: Option<Arc<Claimant>>, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
-    RunBulk { job: Job, bulk: Bulk, running: Running },
+    RunBulk { job: Box<Job>, bulk: Box<Bulk>, running: Running },
     /// Hand the command over to the bulk's coordinator.
-    HandOver { job: Job, running: Running },
+    HandOver { job: Box<Job>, running: Running },
     /// Every device has its outcome: say what came of them.
-    Tell(Tally),
+    Tell(Box<Tally>),
     /// It is a Celery task that cannot be read or is not served; say so.
     Refused(Exception),
     /// It is a Celery task, and none are taken here.
@@ -76,7 +76,7 @@ pub(crate) enum What {
     /// Its id is another job's; say so, but not as if it were that job's result.
     Reused(Failure),
     /// Say of every device what became of it.
-    AnswerAll { bulk: Bulk, outcome: Box<Outcome>, running: Running },
+    AnswerAll { bulk: Box<Bulk>, outcome: Box<Outcome>, running: Running },
     /// Wait until its time comes, here or in the broker, and look again.
     Later { not_before: u64 },
     /// Wait until there is room for so many devices, and look again.
@@ -85,6 +85,8 @@ pub(crate) enum What {
     Repeat(Reply),
     /// Hear what becomes of the same job, which is being run here.
     Join(oneshot::Receiver<Option<Reply>>),
+    /// It is being done.
+    Begun,
 }
 
 /// Looks at a delivery; nothing here waits.
@@ -132,7 +134,7 @@ fn take_task(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, aga
             let read = asked.read(options, &limits(shared, &delivery));
             (asked, read)
         }
-        Err(refusal) => (Asked::refused(refusal.head), Err(refusal.exception)),
+        Err(refusal) => (Box::new(Asked::refused(refusal.head)), Err(refusal.exception)),
     };
     let head = &asked.head;
     let origin = Origin {
@@ -155,7 +157,7 @@ fn take_task(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, aga
 }
 
 /// Reads a task, and enters it in the book of what is under way.
-fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Asked, Box<Refusal>> {
+fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Box<Asked>, Box<Refusal>> {
     let task = Arc::new(wire::celery::decode(&delivery.envelope, &options.bounds)?);
     let via = Via {
         exchange: delivery.exchange.clone(),
@@ -165,7 +167,7 @@ fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Asked, Box<Refu
         acknowledged: false,
     };
     let entry = options.book.receive(&task, via);
-    Ok(Asked::task(task, entry, &delivery.envelope))
+    Ok(Box::new(Asked::task(task, entry, &delivery.envelope)))
 }
 
 /// Only what tells the end of a bulk may have no devices left.
@@ -212,10 +214,10 @@ fn take_job(
     let nobody_left = matches!(&job.targets, Targets::Many(bulk) if bulk.targets.is_empty());
     let what = match complete(&delivery).filter(|_| nobody_left) {
         // What happened is said whatever happened since.
-        Some(tally) => What::Tell(tally),
+        Some(tally) => What::Tell(Box::new(tally)),
         None if is_revoked => What::Answer(Box::new(called_off(delivery.redelivered))),
         None => {
-            let spread = !stay && spread::is_for_all(shared, &delivery.envelope, &job, asked.as_ref());
+            let spread = !stay && spread::is_for_all(shared, &delivery.envelope, &job, asked.as_deref());
             decide(shared, &delivery, job, (digest(&delivery, asked.is_some()), spread), &mut room)
         }
     };
@@ -280,12 +282,12 @@ fn decide(
     match admission {
         Admission::Answer(outcome) => match job.targets {
             Targets::One(_) => What::Answer(outcome),
-            Targets::Many(bulk) => What::AnswerAll { bulk, outcome, running },
+            Targets::Many(bulk) => What::AnswerAll { bulk: Box::new(bulk), outcome, running },
         },
         Admission::Later { not_before } => What::Later { not_before },
         Admission::Run if spread => match spread::refusal(shared, &job) {
             Some(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
-            None => What::HandOver { job, running },
+            None => What::HandOver { job: Box::new(job), running },
         },
         Admission::Run => run(shared, delivery, job, guarantee, running),
     }
@@ -294,7 +296,7 @@ fn decide(
 fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guarantee, running: Running) -> What {
     let template = Command { cancel: Some(running.cancel()), ..command(&job, guarantee, delivery) };
     match std::mem::replace(&mut job.targets, Targets::One("".into())) {
-        Targets::Many(bulk) => What::RunBulk { job, bulk, running },
+        Targets::Many(bulk) => What::RunBulk { job: Box::new(job), bulk: Box::new(bulk), running },
         Targets::One(device) => {
             shared.last_single.now();
             let claimant = claimant(shared, job.enqueued_at, guarantee, delivery, Subject::single(job.id.clone()));

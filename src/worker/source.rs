@@ -183,7 +183,7 @@ async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut m
             continue;
         }
         // In the order of the deliveries, and before anything waits: two commands to one device must not swap.
-        let taken = intake::take(shared, source, delivery, Again::default());
+        let taken = Box::new(intake::take(shared, source, delivery, Again::default()));
         let shared_for_task = shared.clone();
         shared.shutdown.spawn(async move {
             handle::handle(&shared_for_task, taken).await;
