@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use switchboard::demo::brokers::Leash;
@@ -12,6 +12,9 @@ use tokio::time::timeout;
 /// An orderly stop under callgrind takes some seconds.
 const STOP_WITHIN: Duration = Duration::from_secs(60);
 const OUT: &str = "callgrind.out";
+/// glibc copies much by one instruction that repeats itself, on processors that are good at it, and callgrind counts each
+/// repetition: a count of bytes, and another one on another machine. So it is not to be used.
+const TUNABLES: &str = "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824";
 
 /// The program that counts.
 pub struct Valgrind(PathBuf);
@@ -46,9 +49,17 @@ pub struct Worker {
 
 impl Worker {
     /// Starts one with the default configuration, but for the QoS of commands.
-    pub fn start([amqp, mqtt]: [&str; 2], qos: u8, valgrind: Option<&Valgrind>) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run.
+    pub fn start(
+        program: &Path,
+        [amqp, mqtt]: [&str; 2],
+        qos: u8,
+        valgrind: Option<&Valgrind>,
+    ) -> anyhow::Result<Self> {
         let mut leash = Leash::new("instructions").context("cannot make a folder for the worker")?;
-        let program = env!("CARGO_BIN_EXE_switchboard");
         let mut command = match valgrind {
             None => Command::new(program),
             Some(Valgrind(path)) => {
@@ -64,9 +75,10 @@ impl Worker {
             command.env_remove(name);
         }
         command.env("SWITCHBOARD__PROFILES__DEFAULT__QOS", qos.to_string());
+        command.env("GLIBC_TUNABLES", TUNABLES);
         let log = File::create(leash.folder().join("log")).context("cannot write the worker's log")?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).kill_on_drop(true).process_group(0);
-        let child = command.spawn().with_context(|| format!("cannot run {program}"))?;
+        let child = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
         let pids: Vec<u32> = child.id().into_iter().collect();
         leash.hold(&pids).context("cannot hold the worker")?;
         Ok(Self { child, leash, counted: valgrind.is_some() })

@@ -10,7 +10,7 @@ use anyhow::Context;
 use counted::{Valgrind, Worker};
 use scene::Scene;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,7 +45,10 @@ fn main() -> ExitCode {
     if !std::env::args().any(|argument| argument == "--bench") {
         return ExitCode::SUCCESS;
     }
-    match run() {
+    // Named where this very program is no release build, or another one is to be counted.
+    let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let program = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_switchboard").to_owned());
+    match run(&program) {
         Ok(rows) => judged(&rows),
         Err(error) => {
             eprintln!("instructions: not counted: {error:#}");
@@ -54,29 +57,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> anyhow::Result<Vec<Row>> {
+fn run(program: &str) -> anyhow::Result<Vec<Row>> {
     let valgrind = Valgrind::find()?;
+    // The worker has a folder of its own.
+    let program = Path::new(program).canonicalize().with_context(|| format!("{program} is not there"))?;
+    println!("instructions: of {}", program.display());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let counted = runtime.block_on(async { tokio::time::timeout(WITHIN, count(valgrind)).await });
+    let counted = runtime.block_on(async { tokio::time::timeout(WITHIN, count(&program, &valgrind)).await });
     // A broker that is just starting ends with this process.
     runtime.shutdown_background();
     counted.unwrap_or_else(|_| Err(anyhow::anyhow!("it was not done within {WITHIN:?}")))
 }
 
-async fn count(valgrind: Valgrind) -> anyhow::Result<Vec<Row>> {
+async fn count(program: &Path, valgrind: &Valgrind) -> anyhow::Result<Vec<Row>> {
     let keep = std::env::var_os(KEEP).map(PathBuf::from);
     let mut scene = Scene::start().await?;
+    let urls = scene.urls();
+    let start = |qos, valgrind| Worker::start(program, [&urls[0], &urls[1]], qos, valgrind);
     let mut rows = Vec::with_capacity(QOS.len());
     for qos in QOS {
         let devices = scene.devices(qos).await?;
-        let urls = scene.urls();
         // Declares the queues, so that both of the counted ones find the same.
-        let plain = Worker::start([&urls[0], &urls[1]], qos, None)?;
+        let plain = start(qos, None)?;
         plain.end(scene.load(FEW, OUTSTANDING).await).await.context("a worker without callgrind")?;
         let mut counts = [0; 2];
         for (count, jobs) in counts.iter_mut().zip([FEW, MANY]) {
             println!("QoS {qos}: {jobs} commands, {OUTSTANDING} at a time, under callgrind");
-            let worker = Worker::start([&urls[0], &urls[1]], qos, Some(&valgrind))?;
+            let worker = start(qos, Some(valgrind))?;
             let profile = worker.end(scene.load(jobs, OUTSTANDING).await).await?;
             *count = counted::total(&profile)?;
             if let Some(folder) = keep.as_deref().filter(|_| jobs == MANY) {
@@ -94,7 +101,8 @@ async fn count(valgrind: Valgrind) -> anyhow::Result<Vec<Row>> {
 
 /// Prints the table, and fails where a row is over the bound.
 fn judged(rows: &[Row]) -> ExitCode {
-    let mut table = format!("\n| QoS | {FEW} commands | {MANY} commands | per command | bound |\n|---|---|---|---|---|\n");
+    let mut table =
+        format!("\n| QoS | {FEW} commands | {MANY} commands | per command | bound |\n|---|---|---|---|---|\n");
     for row in rows {
         // Writing to a string cannot fail.
         let _ = writeln!(table, "| {} | {} | {} | {} | {BOUND} |", row.qos, row.few, row.many, row.per_command());

@@ -11,7 +11,7 @@ use switchboard::profile::{Answer, Profile, builtin};
 use switchboard::wire::{celery, native};
 
 /// Messages of the real Celery, in `tests/celery/vectors`: JSON, JSON that is compressed, MessagePack, protocol 1.
-const CELERY: [&str; 4] = ["v2-args", "v2-gzip", "v2-msgpack", "v1-basic"];
+const CELERY: [&str; 4] = ["v2-kwargs", "v2-gzip", "v2-msgpack", "v1-basic"];
 
 pub fn bench(criterion: &mut Criterion) {
     jobs(criterion);
@@ -99,7 +99,9 @@ fn value(json: &Json) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(flag) => Value::Bool(*flag),
-        Json::Number(number) => number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap_or(0.0)), Value::Int),
+        Json::Number(number) => {
+            number.as_i64().map_or_else(|| Value::Float(number.as_f64().unwrap_or(0.0)), Value::Int)
+        }
         Json::String(text) => Value::Text(text.clone()),
         Json::Array(list) => Value::List(list.iter().map(value).collect()),
         Json::Object(_) => Value::Table(table(json)),
