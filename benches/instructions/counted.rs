@@ -17,7 +17,7 @@ const OUT: &str = "callgrind.out";
 const TUNABLES: &str = "glibc.cpu.x86_rep_movsb_threshold=1073741824:glibc.cpu.x86_rep_stosb_threshold=1073741824";
 
 /// The program that counts.
-pub struct Valgrind(PathBuf);
+pub(crate) struct Valgrind(PathBuf);
 
 impl Valgrind {
     /// Where it is.
@@ -25,7 +25,7 @@ impl Valgrind {
     /// # Errors
     ///
     /// It is not installed.
-    pub fn find() -> anyhow::Result<Self> {
+    pub(crate) fn find() -> anyhow::Result<Self> {
         let path = PathBuf::from(std::env::var_os("SWITCHBOARD_VALGRIND").unwrap_or_else(|| "valgrind".into()));
         let asked = std::process::Command::new(&path).arg("--version").stdout(Stdio::null()).status();
         match asked {
@@ -40,7 +40,7 @@ impl Valgrind {
 }
 
 /// A running worker. Dropping it kills it and removes its folder, also when this process is killed.
-pub struct Worker {
+pub(crate) struct Worker {
     // Before the leash, so that it is waited for before the leash lets go of its number.
     child: Child,
     leash: Leash,
@@ -53,7 +53,7 @@ impl Worker {
     /// # Errors
     ///
     /// It cannot be run.
-    pub fn start(
+    pub(crate) fn start(
         program: &Path,
         [amqp, mqtt]: [&str; 2],
         qos: u8,
@@ -89,7 +89,7 @@ impl Worker {
     /// # Errors
     ///
     /// `work` failed, or the worker did not end well; with the end of its log.
-    pub async fn end(mut self, work: anyhow::Result<()>) -> anyhow::Result<String> {
+    pub(crate) async fn end(mut self, work: anyhow::Result<()>) -> anyhow::Result<String> {
         let ended = match work {
             Ok(()) => self.stop().await,
             failed => failed,
@@ -124,7 +124,7 @@ impl Worker {
 /// # Errors
 ///
 /// It has no line that says so.
-pub fn total(profile: &str) -> anyhow::Result<u64> {
+pub(crate) fn total(profile: &str) -> anyhow::Result<u64> {
     let total = profile.lines().find_map(|line| line.strip_prefix("totals: "));
     total.and_then(|number| number.trim().parse().ok()).context("callgrind's profile has no totals")
 }

@@ -32,7 +32,7 @@ const RESULT_WITHIN: Duration = Duration::from_secs(60);
 const RESULTS: u16 = 500;
 
 /// Brokers and requester.
-pub struct Scene {
+pub(crate) struct Scene {
     mosquitto: Mosquitto,
     rabbitmq: RabbitMq,
     sending: Connection,
@@ -44,7 +44,7 @@ pub struct Scene {
 }
 
 /// Devices that answer at once, in this process.
-pub struct Devices {
+pub(crate) struct Devices {
     agent: Agent,
     stop: CancellationToken,
     task: JoinHandle<Counts>,
@@ -57,7 +57,7 @@ struct Answer {
 
 impl Scene {
     /// Starts the brokers and connects the requester.
-    pub async fn start() -> anyhow::Result<Self> {
+    pub(crate) async fn start() -> anyhow::Result<Self> {
         let starting = spawn_blocking(|| {
             let mosquitto = Mosquitto::start(mosquitto::Options::default())?;
             RabbitMq::start(rabbitmq::Options::default()).map(|rabbitmq| (mosquitto, rabbitmq))
@@ -76,12 +76,12 @@ impl Scene {
     }
 
     /// Where RabbitMQ and the MQTT broker are.
-    pub fn urls(&self) -> [String; 2] {
+    pub(crate) fn urls(&self) -> [String; 2] {
         [self.rabbitmq.url(), self.mosquitto.url()]
     }
 
     /// Connects devices of the profile `default` that are commanded and answer with this QoS.
-    pub async fn devices(&self, qos: u8) -> anyhow::Result<Devices> {
+    pub(crate) async fn devices(&self, qos: u8) -> anyhow::Result<Devices> {
         let profiles = builtin();
         let (name, mut table) = profiles.into_iter().find(|(name, _)| name == "default").context("no such profile")?;
         table.insert("qos".to_owned(), i64::from(qos).into());
@@ -100,7 +100,7 @@ impl Scene {
     /// # Errors
     ///
     /// A result is another than success, or does not come.
-    pub async fn load(&mut self, jobs: usize, outstanding: usize) -> anyhow::Result<()> {
+    pub(crate) async fn load(&mut self, jobs: usize, outstanding: usize) -> anyhow::Result<()> {
         let (mut sent, mut answered) = (0, 0);
         let mut publishing = FuturesUnordered::new();
         // The first worker declares the queue, so the first job has to wait for it.
@@ -154,7 +154,7 @@ impl Scene {
     }
 
     /// Disconnects the requester; the brokers end with this.
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.publisher.close().await;
         tokio::join!(self.sending.close(), self.receiving.close());
     }
@@ -162,7 +162,7 @@ impl Scene {
 
 impl Devices {
     /// They leave.
-    pub async fn stop(self) -> anyhow::Result<()> {
+    pub(crate) async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         self.task.await.context("the devices panicked")?;
         self.agent.close().await;

@@ -13,7 +13,7 @@ use switchboard::wire::{celery, native};
 /// Messages of the real Celery, in `tests/celery/vectors`: JSON, JSON that is compressed, MessagePack, protocol 1.
 const CELERY: [&str; 4] = ["v2-kwargs", "v2-gzip", "v2-msgpack", "v1-basic"];
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     jobs(criterion);
     tasks(criterion);
     answers(criterion);

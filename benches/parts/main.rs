@@ -2,7 +2,8 @@
 
 mod decoders;
 // The book of a channel's acks is private to the task that keeps it, and pure: its file is compiled in here once more, so
-// that nothing becomes public for the sake of a measurement.
+// that nothing becomes public for the sake of a measurement. Its tests come along and run in the library alone.
+#[allow(dead_code)]
 #[path = "../../src/amqp/ledger.rs"]
 mod ledger;
 mod profiles;

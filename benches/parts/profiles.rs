@@ -5,7 +5,7 @@ use std::hint::black_box;
 use switchboard::job::Payload;
 use switchboard::profile::{Call, Profile, builtin};
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("render");
     let payload = Payload::Json(r#"{"level": 3, "fade_ms": 250}"#.into());
     for (name, table) in builtin() {

@@ -28,7 +28,7 @@ fn filled(kind: &Kind, size: usize) -> Option<Router<usize>> {
     Some(router)
 }
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     for kind in &KINDS {
         let mut group = criterion.benchmark_group(format!("router/{}", kind.name));
         for size in SIZES {

@@ -12,7 +12,7 @@ const BATCH: usize = 16;
 /// Deliveries that are unsettled at a time, as with the default prefetch.
 const WINDOW: usize = 1_000;
 
-pub fn bench(criterion: &mut Criterion) {
+pub(crate) fn bench(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("settlement");
     group.throughput(Throughput::Elements(DELIVERIES));
     for (name, tags) in [("in_order", in_order()), ("in_reverse", in_reverse()), ("random", random())] {
