@@ -67,7 +67,7 @@ check: lint doc test instructions ## All that CI runs: lint, doc, test, instruct
 .PHONY: bench
 # ONLY=router measures just what has that in its name.
 ONLY ?=
-bench: ## Time the pure parts: router, decoders, profiles, settlement (three minutes)
+bench: ## Time the pure parts: router, decoders, profiles, settlement
 	$(CARGO) bench --locked --bench parts -- $(ONLY)
 	@echo "bench: the figures of this run, and their change since the last one, are above; as JSON: target/criterion/GROUP/NAME/new/estimates.json"
 

@@ -22,7 +22,7 @@ const FEW: usize = 500;
 const MANY: usize = 5_500;
 /// What is counted at each: a command and its answer are one message each, and at QoS 1 one acknowledgement each besides.
 const QOS: [u8; 2] = [0, 1];
-/// The whole of it. A machine with nothing else to do takes half a minute.
+/// The whole of it; two busy cores took two and a half minutes.
 const WITHIN: Duration = Duration::from_secs(600);
 /// Names a folder in which callgrind's profiles of the longer runs are kept, for `callgrind_annotate`.
 const KEEP: &str = "SWITCHBOARD_PROFILES";
