@@ -9,10 +9,10 @@ IMAGE ?= switchboard
 
 .PHONY: help
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: setup
-setup: ## Install what a fresh machine lacks (RabbitMQ, mosquitto, Redis)
+setup: ## Install what a fresh machine lacks (RabbitMQ, mosquitto, Redis, valgrind)
 	@scripts/setup
 
 .PHONY: build
@@ -62,11 +62,19 @@ doc: ## Build the documentation, no warning allowed
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --locked --no-deps --document-private-items
 
 .PHONY: check
-check: lint doc test ## All that CI runs: lint, doc, test
+check: lint doc test instructions ## All that CI runs: lint, doc, test, instructions
 
 .PHONY: bench
-bench: setup ## Run the benchmarks
-	$(CARGO) bench --locked
+# ONLY=router measures just what has that in its name.
+ONLY ?=
+bench: ## Time the pure parts: router, decoders, profiles, settlement
+	$(CARGO) bench --locked --bench parts -- $(ONLY)
+	@echo "bench: the figures of this run, and their change since the last one, are above; as JSON: target/criterion/GROUP/NAME/new/estimates.json"
+
+.PHONY: instructions
+# Counted is the release binary that `make demo` runs; what counts is built as the tests are, so that nothing is built twice.
+instructions: build ## Count a worker's instructions per command with callgrind; fails above the bound
+	$(CARGO) test --locked --bench instructions -- --bench target/release/switchboard
 
 .PHONY: image
 image: ## Build the container image

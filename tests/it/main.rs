@@ -45,6 +45,7 @@ mod mqtt_session;
 mod mqtt_transport;
 mod mqtt_web_server;
 mod packaging;
+mod performance;
 mod proxy;
 mod readme;
 mod scaling;

@@ -67,6 +67,7 @@ fn make_alone_prints_what_there_is() {
         "lint",
         "check",
         "bench",
+        "instructions",
         "image",
         "up",
         "down",
