@@ -67,8 +67,27 @@ impl Message {
 pub(super) struct Flight {
     pub(super) message: Message,
     pub(super) done: oneshot::Sender<Result<Confirm, PublishError>>,
-    /// How often the broker refused to store it.
-    pub(super) nacks: u32,
+    pub(super) nacks: Nacks,
+}
+
+/// How often the broker refused to store a message, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Nacks {
+    pub(super) count: u32,
+    since: Option<Instant>,
+}
+
+impl Nacks {
+    /// Notes one more, and says how long it may be until the message is tried once more; `None` where it is given up.
+    ///
+    /// A queue without its leader refuses too, and has one again within seconds, at worst within `patience`, at whose end it is
+    /// asked for the last time. One that is known to be full is not waited for twice.
+    pub(super) fn add(&mut self, now: Instant, patience: Duration, is_full: bool) -> Option<Duration> {
+        let waited = now.saturating_duration_since(*self.since.get_or_insert(now));
+        self.count += 1;
+        let is_over = if is_full { self.count > 1 } else { waited >= patience };
+        (!is_over).then(|| patience.saturating_sub(waited))
+    }
 }
 
 /// What was handed to a channel and is not confirmed yet, by number.
@@ -174,7 +193,7 @@ mod tests {
         let envelope = Envelope { message_id: Some(id.to_owned()), ..Envelope::default() };
         let message = Message::new(Address::queue(key), envelope, true).unwrap();
         let (done, answer) = oneshot::channel();
-        (Flight { message, done, nacks: 0 }, answer)
+        (Flight { message, done, nacks: Nacks::default() }, answer)
     }
 
     fn id(flight: &Flight) -> &str {
@@ -218,6 +237,21 @@ mod tests {
         again.take_due(start + second * 5, 10, &mut batch);
         assert_eq!(batch.iter().map(id).collect::<Vec<_>>(), ["early", "early too", "late"]);
         assert_eq!((again.len(), again.next_due()), (0, None));
+    }
+
+    #[test]
+    fn a_message_is_given_up_after_its_time_and_not_before_however_often_it_was_refused() {
+        let (start, patience) = (Instant::now(), Duration::from_secs(30));
+        let mut nacks = Nacks::default();
+        for second in 0..30 {
+            let left = nacks.add(start + Duration::from_secs(second), patience, false);
+            assert_eq!(left, Some(Duration::from_secs(30 - second)));
+        }
+        assert_eq!(nacks.add(start + patience, patience, false), None);
+        let mut full = Nacks::default();
+        assert!(full.add(start, patience, true).is_some());
+        assert_eq!(full.add(start, patience, true), None);
+        assert!(Nacks::default().add(start, Duration::MAX, false).is_some());
     }
 
     #[test]

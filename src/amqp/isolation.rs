@@ -62,7 +62,8 @@ impl Isolation {
 
 /// Sends one message until the broker took or refused it, or nobody waits any more.
 async fn trial(pool: ChannelPool, flight: Flight, refused: mpsc::Sender<ShortString>, pause: (Duration, Duration)) {
-    let Flight { message, mut done, mut nacks } = flight;
+    let Flight { message, mut done, nacks } = flight;
+    let mut failures = nacks.count;
     let answer = loop {
         let tried = tokio::select! {
             tried = pool.alone(&message) => tried,
@@ -78,10 +79,10 @@ async fn trial(pool: ChannelPool, flight: Flight, refused: mpsc::Sender<ShortStr
                 }
                 break Err(PublishError::Refused { reason });
             }
-            Try::Nacked | Try::Lost(_) => nacks += 1,
+            Try::Nacked | Try::Lost(_) => failures += 1,
         }
         tokio::select! {
-            () = sleep(backoff(nacks, pause.0, pause.1, rand::random())) => {}
+            () = sleep(backoff(failures, pause.0, pause.1, rand::random())) => {}
             () = done.closed() => return,
         }
     };

@@ -26,9 +26,9 @@ pub struct Options {
     pub close_timeout: Duration,
     /// How long a publish may go without its confirm before its channel is replaced and it is sent again.
     pub confirm_timeout: Duration,
-    /// How often the broker may refuse to store a message before a [`Publisher`](super::Publisher) gives it up: a queue that
-    /// is full, or without its leader. With the default waits between, half a minute. One that stayed full is asked twice for a minute.
-    pub nacks: u32,
+    /// How long the broker may refuse to store a message before a [`Publisher`](super::Publisher) gives it up: a queue that is
+    /// full, or without its leader. Messages to one that refused for so long are given up after two refusals, for a minute.
+    pub refused_for: Duration,
     /// Messages that wait for the publishing task, and messages that wait to be sent again.
     pub publish_queue: usize,
     /// How many publishes, or settlements, are handed to the connection at a time.
@@ -50,7 +50,7 @@ impl Default for Options {
             backoff_max: Duration::from_secs(30),
             close_timeout: Duration::from_secs(3),
             confirm_timeout: Duration::from_secs(30),
-            nacks: 8,
+            refused_for: Duration::from_secs(30),
             publish_queue: 4096,
             batch: 64,
             channels: 4,

@@ -212,12 +212,9 @@ impl Outbound {
 
     fn nacked(&mut self, number: u64) {
         if let Some((mut flight, _)) = self.airborne.land(number) {
-            flight.nacks += 1;
             let now = Instant::now();
-            // A queue without its leader refuses too, and has one again within seconds; a full one is not waited for twice.
             let is_full = self.full.get(&flight.message.routing_key).is_some_and(|until| *until > now);
-            let most = if is_full { self.options.nacks.min(1) } else { self.options.nacks };
-            if flight.nacks > most {
+            let Some(left) = flight.nacks.add(now, self.options.refused_for, is_full) else {
                 // Whoever waits holds something meanwhile: one full queue must not hold everything.
                 self.full.retain(|_, until| *until > now);
                 if self.full.len() < FULL.1 {
@@ -226,9 +223,10 @@ impl Outbound {
                 let reason = "its queue does not take it: is it full?".to_owned();
                 let _ = flight.done.send(Err(PublishError::Refused { reason }));
                 return;
-            }
-            let wait = backoff(flight.nacks, self.options.backoff_min, self.options.backoff_max, rand::random());
-            self.again.add(flight, now + wait);
+            };
+            let Options { backoff_min, backoff_max, .. } = self.options;
+            let wait = backoff(flight.nacks.count, backoff_min, backoff_max, rand::random());
+            self.again.add(flight, now + wait.min(left));
         }
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::flight::{Flight, Message};
+use super::flight::{Flight, Message, Nacks};
 use super::isolation::Isolation;
 use super::outbound::Outbound;
 use super::{ChannelPool, Connection, Options, Unsendable};
@@ -98,8 +98,8 @@ impl Publisher {
     }
 
     /// Publishes, and completes when the broker has confirmed. A nack, a lost channel or a confirm that does not come leads to
-    /// the same message being sent again: a receiver may see it twice, with the same id. Only nacks are counted, up to
-    /// [`Options::nacks`].
+    /// the same message being sent again: a receiver may see it twice, with the same id. What is nacked is given up after
+    /// [`Options::refused_for`].
     ///
     /// Dropping the future gives the message up: it is not sent again, but may have been sent.
     ///
@@ -108,7 +108,7 @@ impl Publisher {
     pub async fn publish(&self, to: Address, envelope: Envelope, mandatory: bool) -> Result<Confirm, PublishError> {
         let message = Message::new(to, envelope, mandatory)?;
         let (done, answer) = oneshot::channel();
-        let flight = Flight { message, done, nacks: 0 };
+        let flight = Flight { message, done, nacks: Nacks::default() };
         self.inbox.send(flight).await.map_err(|_| PublishError::Closed)?;
         answer.await.unwrap_or(Err(PublishError::Closed))
     }

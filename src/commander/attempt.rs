@@ -6,7 +6,7 @@ use super::lanes::{Slot, Turn};
 use super::refusal::Refusal;
 use super::sending::{Prepared, Sending, Unready, Unsent, prepare};
 use super::verdict::{Circumstances, Verdict, cancelled, expired, link_lost, verdict};
-use super::{Begun, Dialect, Inner, NotStarted, invalid};
+use super::{Attempt, Begun, Dialect, Inner, NotStarted, invalid};
 use crate::deadline::{Now, earlier};
 use crate::job::{Guarantee, Mode};
 use crate::metrics::{Stage, metrics};
@@ -33,7 +33,7 @@ pub(super) async fn run(
     begun: Box<Begun>,
     late: impl FnOnce() -> Option<LateHandler>,
 ) -> Result<Outcome, NotStarted> {
-    let Begun { command, turn, stop, began } = *begun;
+    let Begun { command, first, turn, stop, began } = *begun;
     let dialect = match inner.dialect(&command.profile) {
         Ok(dialect) => dialect,
         Err(failure) => return Ok(invalid(failure)),
@@ -70,7 +70,7 @@ pub(super) async fn run(
         Err(refusal) => return Ok(refused(refusal)),
     };
     let _in_flight = InFlight::count();
-    let outcome = attempts(inner, dialect, &command, &times, (began, &stop), late).await;
+    let outcome = attempts(inner, dialect, (&command, first), &times, (began, &stop), late).await;
     // Before the next in the lane asks.
     passage.end(outcome.as_ref().ok());
     drop(slot);
@@ -123,7 +123,7 @@ async fn slot(turn: Turn, expires: Option<Instant>, stop: &CancellationToken) ->
 async fn attempts(
     inner: &Arc<Inner>,
     dialect: &Dialect,
-    command: &Command,
+    (command, first): (&Command, Box<Attempt>),
     times: &Times,
     (began, stop): (Instant, &CancellationToken),
     late: impl FnOnce() -> Option<LateHandler>,
@@ -134,11 +134,12 @@ async fn attempts(
     // Before the point of no return it may wait for the connection this long; the device's time begins after it.
     let not_after = earlier(times.expires, start.checked_add(times.timeout));
     let mut sent_before = command.sent_before;
+    let mut first = Some(first);
     for attempt in 1.. {
         let is_expired = || times.expires.is_some_and(|at| at <= Instant::now());
         let called_off_unsent = || Outcome { attempt: attempt - 1, waiting: began.elapsed(), ..cancelled(sent_before) };
         // Soon over, and on the heap: what waits for an answer would keep the place for it.
-        let sending = Sending { inner, dialect, command, times, guarantee, not_after, stop, first: attempt == 1 };
+        let sending = Sending { inner, dialect, command, first: first.take(), times, guarantee, not_after, stop };
         let (mut open, submitted) = match Box::pin(sending.run()).await {
             Ok(sent) => sent,
             Err(Unsent::CalledOff) => return Ok(called_off_unsent()),
@@ -219,7 +220,7 @@ pub(super) async fn prove(inner: &Arc<Inner>, profile: &str, within: Duration) -
     let mut command = Command::new(PROBE.into(), "check".into(), crate::job::Payload::Empty);
     command.profile = profile.into();
     let until = Instant::now().checked_add(within);
-    let prepared = prepare(inner, dialect, &command, Guarantee::AtMostOnce, until).await;
+    let prepared = prepare(inner, dialect, &command, None, Guarantee::AtMostOnce, until).await;
     let Prepared { key, exchange, rendered } = prepared.map_err(|unready| match unready {
         Unready::Outcome(outcome) => outcome.failure.unwrap_or_else(|| failed("it cannot be rendered".to_owned())),
         Unready::Late => failed(format!("no subscription within {within:?}")),

@@ -26,7 +26,7 @@ use crate::job::{Guarantee, Payload};
 use crate::metrics::metrics;
 use crate::mqtt::Agent;
 use crate::outcome::{Executed, Failure, Outcome, Status};
-use crate::profile::{Call, Profile};
+use crate::profile::{Call, Invalid, Profile, Rendered};
 use answers::{AnswerFilters, Answers};
 use breaker::Rules;
 use breakers::Breakers;
@@ -130,9 +130,18 @@ pub enum NotStarted {
 /// A command that was checked and has its place in the device's lane.
 pub(crate) struct Begun {
     command: Command,
+    /// Rendered to see whether it can be.
+    first: Box<Attempt>,
     turn: Result<Turn, Refusal>,
     stop: CancellationToken,
     began: Instant,
+}
+
+/// An attempt at a command, as it is published.
+struct Attempt {
+    /// Its number, which its answer names.
+    key: u128,
+    rendered: Rendered,
 }
 
 impl Commander {
@@ -213,7 +222,7 @@ impl Commander {
     /// What is wrong with it, and what would be right.
     pub(crate) fn begin(&self, command: Command, stop: CancellationToken) -> Result<Box<Begun>, Failure> {
         let inner = &self.inner;
-        let dialect = inner.check(&command).map_err(|(_, failure)| failure)?;
+        let (dialect, first) = inner.check(&command).map_err(|(_, failure)| failure)?;
         let profile = &dialect.profile;
         let width = if profile.one_at_a_time() {
             1
@@ -222,7 +231,7 @@ impl Commander {
         };
         inner.watch_presence(dialect);
         let turn = inner.place(&command, width);
-        Ok(Box::new(Begun { command, turn, stop, began: Instant::now() }))
+        Ok(Box::new(Begun { command, first: Box::new(first), turn, stop, began: Instant::now() }))
     }
 
     /// What keeps a command from being carried to any device, as far as it shows with this one; `None` where only the device's
@@ -278,20 +287,27 @@ impl Inner {
         })
     }
 
-    /// The dialect of a command, if that can carry it; else the field that is wrong, and what would be right.
-    fn check(&self, command: &Command) -> Result<&Dialect, (&'static str, Failure)> {
+    /// The dialect of a command and its first attempt, if that can carry it; else the field that is wrong, and what would be
+    /// right.
+    fn check(&self, command: &Command) -> Result<(&Dialect, Attempt), (&'static str, Failure)> {
         let dialect = self.dialect(&command.profile).map_err(|failure| ("profile", failure))?;
         let profile = &dialect.profile;
-        // Rendered once more when its turn comes, as another attempt; what it says about the job does not change.
-        if let Err(invalid) = profile.render(&self.call(command, 0)) {
+        let attempt = self.attempt(profile, command).map_err(|invalid| {
             let failure = Failure::new("invalid", format!("{}: {}", invalid.field, invalid.message));
-            return Err((invalid.field, failure));
-        }
+            (invalid.field, failure)
+        })?;
         if profile.needs_mqtt5() && self.agent.protocol() == crate::mqtt::Protocol::V311 {
             let message = format!("profile: {:?} needs MQTT 5, and mqtt.protocol is 3.1.1", profile.name());
             return Err(("profile", Failure::new("invalid", message)));
         }
-        Ok(dialect)
+        Ok((dialect, attempt))
+    }
+
+    /// One more attempt at a command, not sent yet.
+    fn attempt(&self, profile: &Profile, command: &Command) -> Result<Attempt, Invalid> {
+        let key = self.next_attempt(profile);
+        let rendered = profile.render(&self.call(command, key))?;
+        Ok(Attempt { key, rendered })
     }
 
     /// Makes sure that the words of the profile's devices are heard; nothing waits for it.

@@ -4,7 +4,7 @@ use super::attempt::{Times, called_off};
 use super::command::Command;
 use super::exchange::{Exchange, Open};
 use super::permit::Bounds;
-use super::{Dialect, Inner, NotStarted, exchange_for, invalid};
+use super::{Attempt, Dialect, Inner, NotStarted, exchange_for, invalid};
 use crate::deadline::earlier;
 use crate::job::{Guarantee, Mode};
 use crate::mqtt::{Class, Error, LinkState, Notify, Properties, Publication, Qos, Watcher};
@@ -22,13 +22,13 @@ pub(super) struct Sending<'a> {
     pub(super) inner: &'a Arc<Inner>,
     pub(super) dialect: &'a Dialect,
     pub(super) command: &'a Command,
+    /// The command's first attempt, which obtains its permit; else another one is made.
+    pub(super) first: Option<Box<Attempt>>,
     pub(super) times: &'a Times,
     pub(super) guarantee: Guarantee,
     /// Until when it may be handed over.
     pub(super) not_after: Option<Instant>,
     pub(super) stop: &'a CancellationToken,
-    /// Whether it is the command's first, which obtains its permit.
-    pub(super) first: bool,
 }
 
 /// Why there is nothing to wait for.
@@ -43,14 +43,15 @@ pub(super) enum Unsent {
 impl Sending<'_> {
     /// Hands the attempt over for sending; returns it in the table, and when that was.
     pub(super) async fn run(self) -> Result<(Open, Instant), Unsent> {
-        let Self { inner, dialect, command, times, guarantee, not_after, stop, first } = self;
+        let Self { inner, dialect, command, first, times, guarantee, not_after, stop } = self;
+        let is_first = first.is_some();
         let prepared = tokio::select! {
             biased;
             () = called_off(command) => return Err(Unsent::CalledOff),
-            prepared = prepare(inner, dialect, command, guarantee, not_after) => prepared,
+            prepared = prepare(inner, dialect, command, first, guarantee, not_after) => prepared,
         };
         let Prepared { key, exchange, rendered } = prepared.map_err(Unsent::Unready)?;
-        if first
+        if is_first
             && let Some(obtaining) = obtaining(command, times, not_after)
             && !obtained(inner, obtaining, stop).await.map_err(Unsent::NotStarted)?
         {
@@ -123,18 +124,22 @@ pub(super) enum Unready {
     Closed,
 }
 
-/// Renders an attempt, and has the filters of its answer granted.
+/// Renders an attempt, unless it is the first, and has the filters of its answer granted.
 pub(super) async fn prepare(
     inner: &Arc<Inner>,
     dialect: &Dialect,
     command: &Command,
+    first: Option<Box<Attempt>>,
     guarantee: Guarantee,
     not_after: Option<Instant>,
 ) -> Result<Prepared, Unready> {
-    let key = inner.next_attempt(&dialect.profile);
     let outcome = |outcome: Outcome| Unready::Outcome(Box::new(outcome));
-    let rendered = dialect.profile.render(&inner.call(command, key));
-    let rendered = rendered.map_err(|problem| outcome(invalid(Failure::new("invalid", problem.message))))?;
+    let attempt = match first {
+        Some(first) => Ok(*first),
+        None => inner.attempt(&dialect.profile, command),
+    };
+    let Attempt { key, rendered } =
+        attempt.map_err(|problem| outcome(invalid(Failure::new("invalid", problem.message))))?;
     let awaited = rendered.answer.as_ref().filter(|_| command.mode == Mode::Request);
     let mut exchange = exchange_for(command, guarantee, awaited.is_some());
     let Some(answer) = awaited else { return Ok(Prepared { key, exchange, rendered }) };

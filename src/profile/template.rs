@@ -175,7 +175,7 @@ impl Capturable for u128 {
 }
 
 fn take_levels(text: &str, count: usize) -> (&str, Option<&str>) {
-    match text.match_indices('/').nth(count - 1) {
+    match text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').nth(count - 1) {
         Some((at, _)) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
     }

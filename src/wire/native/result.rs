@@ -126,7 +126,8 @@ impl Json {
 
     /// To the microsecond, with at least one digit after the point.
     pub(super) fn milliseconds(&mut self, time: Duration) {
-        let micros = time.as_micros();
+        // Numbers of 64 bits are written in half the time, and half a million years are enough.
+        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let (whole, part) = (micros / 1000, micros % 1000);
         let written = match part {
             _ if part % 100 == 0 => write!(self.0, "{whole}.{}", part / 100),

@@ -10,7 +10,7 @@ use switchboard::amqp::PublishError;
 
 /// Options of a publisher that never gives up.
 fn patient(name: &str) -> Options {
-    Options { nacks: u32::MAX, ..options("", name) }
+    Options { refused_for: Duration::MAX, ..options("", name) }
 }
 
 /// Sixteen tasks on four threads publish into a queue that refuses half of it. With lapin's channel shared between tasks,
@@ -94,13 +94,13 @@ async fn what_a_full_queue_refused_is_sent_again_until_there_is_room() {
 }
 
 #[tokio::test]
-async fn a_queue_that_stays_full_is_given_up_after_some_tries_and_others_are_not_held_up() {
+async fn a_queue_that_stays_full_is_given_up_after_some_time_and_others_are_not_held_up() {
     let (connection, name) = connect("publish").await;
     let (full, open) = (format!("{name}.full"), format!("{name}.open"));
     let limited: [(&str, Value); 2] = [("x-max-length", Value::Int(1)), ("x-overflow", "reject-publish".into())];
     queue(&full, QueueKind::Classic, &limited).apply(&connection).await.unwrap();
     queue(&open, QueueKind::Classic, &[]).apply(&connection).await.unwrap();
-    let publisher = Publisher::start(connection, Options { nacks: 3, ..options("", &name) });
+    let publisher = Publisher::start(connection, Options { refused_for: Duration::from_secs(2), ..options("", &name) });
     publisher.publish(Address::queue(full.as_str()), message(0), true).await.unwrap();
     let refused = publisher.publish(Address::queue(full.as_str()), message(1), true);
     let taken = publisher.publish(Address::queue(open), message(2), true);
