@@ -7,6 +7,7 @@ pub mod job;
 pub mod metrics;
 pub mod outcome;
 pub mod shutdown;
+mod table;
 pub mod topic;
 
 pub mod amqp;

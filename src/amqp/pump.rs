@@ -40,6 +40,8 @@ pub(super) struct Pump {
     wish: watch::Receiver<Wish>,
     state: watch::Sender<ConsumerState>,
     tasks: TaskTracker,
+    /// The channels of stand-ins that ended, whose deliveries may not be settled yet.
+    ended: Vec<Session>,
     /// Taken from the broker, not yet from us: at most what the broker lets us hold.
     backlog: VecDeque<Delivery>,
     report: Option<Report>,
@@ -83,6 +85,7 @@ impl Pump {
             wish,
             state,
             tasks,
+            ended: Vec::new(),
             backlog: VecDeque::new(),
             report: None,
         }
@@ -99,6 +102,7 @@ impl Pump {
             };
             // Of a channel that is gone: their receipts do nothing, the broker gives them out again.
             self.backlog.clear();
+            self.ended.clear();
             let options = self.connection.options();
             failures = if since.elapsed() > options.backoff_max { 1 } else { failures + 1 };
             let wait = backoff(failures, options.backoff_min, options.backoff_max, rand::random());
@@ -183,6 +187,7 @@ impl Pump {
             Err(error) => return Next::End(End::Lost(error.to_string())),
         };
         info!(queue = %self.queue, epoch = session.link.epoch, "consuming");
+        self.ended.clear();
         let out = self.out.clone();
         self.state.send_replace(ConsumerState::Consuming { epoch: session.link.epoch });
         loop {
@@ -232,8 +237,11 @@ impl Pump {
         if let Some(stand_in) = stand_in {
             match stand_in.end().await {
                 Ok((session, held)) => {
-                    let _held = session.lane.life.hold_settlements();
-                    held.into_iter().for_each(|delivery| self.take(&session, delivery));
+                    {
+                        let _held = session.lane.life.hold_settlements();
+                        held.into_iter().for_each(|delivery| self.take(&session, delivery));
+                    }
+                    self.ended.push(session);
                 }
                 // Its channel is gone with it: what it held comes back as delivered before.
                 Err(error) => warn!(%error, queue = %self.queue, "a stand-in did not end in order"),
@@ -248,7 +256,7 @@ impl Pump {
         let Some(fillers) = self.fillers.clone() else { return Ok(None) };
         let own = Session::open(session.link.clone(), standin::WINDOW, self.connection.options(), &self.tasks).await?;
         let stand_in = StandIn::open(own, &self.queue, fillers).await?;
-        if let Some(delivery) = stand_in.fence(session).await? {
+        for delivery in stand_in.fence(session).await? {
             self.take(session, delivery);
         }
         Ok(Some(stand_in))
@@ -282,7 +290,10 @@ impl Pump {
                 Wish::Stop => {
                     self.state.send_replace(ConsumerState::Stopped);
                     self.hand_on(session).await;
-                    return Next::End(End::Stopped);
+                    return match self.ended.pop() {
+                        None => Next::End(End::Stopped),
+                        Some(ended) => Box::pin(self.rest(&ended)).await,
+                    };
                 }
                 // The broker counts the prefetch for each consumer anew: waiting for room keeps the sum under twice of it.
                 Wish::Run if outstanding < self.prefetch.into() => return Next::Consume,

@@ -7,22 +7,22 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicCancelOptions, BasicConsumeOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::time::timeout;
 
-use super::acks::HANDED_ON;
 use super::publisher::{Address, Publisher};
 use super::session::Session;
 use super::{Error, properties};
 use crate::envelope::{Envelope, Headers, Value};
 
-/// What it may hold: more than can come while the first one is cancelled, little to be filled, and few enough to be settled
-/// at once.
-pub(super) const WINDOW: u16 = 32;
-const _: () = assert!(WINDOW as usize <= HANDED_ON);
+/// What it may hold: more than can come while the first one is cancelled, since from then on the first one gets jobs again.
+pub(super) const WINDOW: u16 = 256;
+/// How often it looks in the queue for fillers that found no place. Others than those, which it may find, go back.
+const GETS: usize = 32;
 /// How long everything may take; beyond that consumers are cancelled as they are.
 const WITHIN: Duration = Duration::from_secs(5);
 /// How long a filler may take to come. Another stand-in on the same queue may have got it.
@@ -61,25 +61,39 @@ impl StandIn {
     }
 
     /// Waits until the queue has done everything that the first consumer's channel asked of it, and the channel has written
-    /// what came of it: a get is answered after that. What it gets, if the queue had something left, is the channel's.
-    pub(super) async fn fence(&self, first: &Session) -> Result<Option<Delivery>, Error> {
-        first.get(self.queue.clone(), WITHIN).await
+    /// what came of it: a get is answered after that. Settlements that the channel had kept go to the queue after the first
+    /// get, so a second one waits for those. What they get, if the queue had something left, is the channel's.
+    pub(super) async fn fence(&self, first: &Session) -> Result<Vec<Delivery>, Error> {
+        let mut found = Vec::new();
+        for _ in 0..2 {
+            found.extend(first.get(self.queue.clone(), WITHIN).await?);
+        }
+        Ok(found)
     }
 
     /// Fills the window and ends; returns the channel and what it was given.
     pub(super) async fn end(mut self) -> Result<(Session, Vec<Delivery>), Error> {
         let publisher = self.publisher.clone();
-        while self.held.len() < usize::from(WINDOW) && Instant::now() < self.deadline {
-            let filler = publisher.publish(Address::queue(self.queue.as_str()), filler(), true);
-            // Without confirms, as under an alarm, it ends as it is.
-            if !matches!(timeout(WITHIN, filler).await, Ok(Ok(_))) {
+        loop {
+            while let Some(Some(arrived)) = self.stream.next().now_or_never() {
+                self.hold(arrived?);
+            }
+            let free = usize::from(WINDOW).saturating_sub(self.held.len());
+            if free == 0 || Instant::now() >= self.deadline {
                 break;
             }
-            self.missing += 1;
-            while let Ok(Some(arrived)) = timeout(COMES_WITHIN, self.stream.next()).await {
-                if self.hold(arrived?) {
-                    break;
-                }
+            // Half of what is free, since jobs come too: what finds no place would lie in the queue.
+            let count = free.div_ceil(2);
+            let fillers = (0..count).map(|_| publisher.publish(Address::queue(self.queue.as_str()), filler(), true));
+            // Without confirms, as under an alarm, it ends as it is.
+            if !matches!(timeout(WITHIN, try_join_all(fillers)).await, Ok(Ok(_))) {
+                break;
+            }
+            self.missing += count;
+            while self.missing > 0
+                && let Ok(Some(arrived)) = timeout(COMES_WITHIN, self.stream.next()).await
+            {
+                self.hold(arrived?);
             }
         }
         let cancel = self.session.channel.basic_cancel(self.stream.tag(), BasicCancelOptions::default());
@@ -88,16 +102,12 @@ impl StandIn {
             self.hold(arrived?);
         }
         // A job took the last place: its filler would lie in the queue until somebody else takes it.
-        while self.missing > 0 {
-            let Some(found) = self.session.get(self.queue.clone(), WITHIN).await? else { break };
-            self.hold(found);
-            if self.held.len() >= 2 * usize::from(WINDOW) {
+        for _ in 0..GETS {
+            if self.missing == 0 {
                 break;
             }
-        }
-        // Nothing was settled on this channel before its cancel.
-        if self.held.len() <= HANDED_ON {
-            self.session.lane.life.set_handed_on();
+            let Some(found) = self.session.get(self.queue.clone(), WITHIN).await? else { break };
+            self.hold(found);
         }
         Ok((self.session, self.held))
     }

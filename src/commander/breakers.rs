@@ -3,7 +3,8 @@
 use super::breaker::{Allowed, Breaker, Event, Rules, after, allowed};
 use super::refusal::Refusal;
 use crate::outcome::{Executed, Outcome, Status};
-use std::collections::{BTreeMap, HashMap};
+use crate::table::Table;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -16,14 +17,14 @@ const MAX_NAME_BYTES: usize = 256;
 pub(crate) struct Breakers {
     rules: Rules,
     most: usize,
-    table: Mutex<Table>,
+    table: Mutex<Known>,
     /// The table's length, so that nobody locks a table that is empty.
     troubled: AtomicUsize,
 }
 
 #[derive(Default)]
-struct Table {
-    devices: HashMap<Arc<str>, Entry>,
+struct Known {
+    devices: Table<Arc<str>, Entry>,
     /// By the last event, the oldest first: beyond the bound the one that was quiet for longest is forgotten.
     order: BTreeMap<u64, Arc<str>>,
     events: u64,
@@ -113,7 +114,7 @@ impl Breakers {
         self.apply(&mut self.lock(), device, event, now);
     }
 
-    fn apply(&self, table: &mut Table, device: &str, event: Event, now: Instant) {
+    fn apply(&self, table: &mut Known, device: &str, event: Event, now: Instant) {
         match after(table.breaker(device), event, now, &self.rules) {
             None => table.remove(device),
             Some(breaker) => table.put(device, breaker, self.most),
@@ -121,7 +122,7 @@ impl Breakers {
         self.troubled.store(table.devices.len(), Ordering::Relaxed);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Known> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,7 +133,7 @@ fn refusal(answer: Allowed, now: Instant) -> Option<Refusal> {
     Some(Refusal::Offline { silent: now.saturating_duration_since(silence.since), cause: silence.cause, again })
 }
 
-impl Table {
+impl Known {
     fn breaker(&self, device: &str) -> Option<Breaker> {
         self.devices.get(device).map(|entry| entry.breaker)
     }

@@ -6,10 +6,11 @@ use crate::metrics::metrics;
 use crate::mqtt::{Fate, Message, Progress, Watcher};
 use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::profile::{Answer, Key, Profile, Reading};
+use crate::table::Table;
 use crate::topic::TopicName;
 use bytes::Bytes;
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -73,18 +74,18 @@ enum Phase {
 }
 
 #[derive(Default)]
-struct Table {
+struct Attempts {
     /// Each in a place of its own: the table has room for more than there are.
-    entries: HashMap<u128, Box<Entry>>,
+    entries: Table<u128, Box<Entry>>,
     /// The attempt that owns an answer topic, for dialects whose answers name no request.
-    by_topic: HashMap<TopicName, u128>,
+    by_topic: Table<TopicName, u128>,
     late: VecDeque<(Instant, u128)>,
     answered: VecDeque<u128>,
 }
 
 /// The table of all attempts of one commander.
 pub(crate) struct Exchanges {
-    table: Mutex<Table>,
+    table: Mutex<Attempts>,
     max_late: usize,
     pub(crate) acknowledgements: Acknowledgements,
 }
@@ -104,7 +105,7 @@ impl Exchanges {
         Self { table: Mutex::default(), max_late, acknowledgements: Acknowledgements::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Attempts> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -188,7 +189,7 @@ pub(crate) fn answered(payload: Bytes, failure: Option<Failure>) -> Outcome {
     Outcome { response: Some(payload), ..Outcome::new(status, Executed::Yes, failure) }
 }
 
-impl Table {
+impl Attempts {
     /// Takes out what nobody will ask for any more; the caller drops it outside the lock.
     fn forget_old(&mut self, now: Instant, max_late: usize) -> Vec<Entry> {
         let mut gone = Vec::new();

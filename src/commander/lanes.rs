@@ -1,13 +1,14 @@
 //! One lane per device: commands to it go one after another (or a few at a time), in the order in which they came.
 
-use std::collections::{HashMap, VecDeque};
+use crate::table::Table;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// The lanes of all devices that are being commanded now; a lane without commands takes no memory.
 #[derive(Clone, Default)]
 pub(crate) struct Lanes {
-    lanes: Arc<Mutex<HashMap<Arc<str>, Lane>>>,
+    lanes: Arc<Mutex<Table<Arc<str>, Lane>>>,
 }
 
 #[derive(Default)]
@@ -57,7 +58,7 @@ impl Lanes {
         Some(Turn::Later(turn))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Lane>> {
+    fn lock(&self) -> MutexGuard<'_, Table<Arc<str>, Lane>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -27,6 +27,7 @@ use crate::metrics::metrics;
 use crate::mqtt::Agent;
 use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::profile::{Call, Invalid, Profile, Rendered};
+use crate::table::Table;
 use answers::{AnswerFilters, Answers};
 use breaker::Rules;
 use breakers::Breakers;
@@ -34,7 +35,6 @@ use exchange::{Exchange, Exchanges};
 use lanes::{Lanes, Turn};
 use presence::PresenceWatch;
 use refusal::Refusal;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ pub struct Commander {
 struct Inner {
     agent: Agent,
     options: Options,
-    dialects: HashMap<Arc<str>, Dialect>,
+    dialects: Table<Arc<str>, Dialect>,
     /// Unguessable, and of this run of this process alone: no other replica sees our answers.
     inbox: Arc<str>,
     lanes: Lanes,

@@ -2,7 +2,8 @@
 
 use super::fate::{Fate, Progress};
 use super::publication::{Class, Publication};
-use std::collections::{HashMap, VecDeque};
+use crate::table::Table;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// A publish and where it began in the bytes of this connection.
@@ -16,7 +17,7 @@ struct Flight {
 #[derive(Default)]
 pub(crate) struct Inflight {
     /// QoS 1, waiting for PUBACK.
-    unacknowledged: HashMap<u16, Flight>,
+    unacknowledged: Table<u16, Flight>,
     /// The same by the time at which they were handed over; the first is always one that still waits.
     by_age: VecDeque<(u16, u64, Instant)>,
     /// QoS 0, waiting for the socket; with the position of the last byte.

@@ -2,13 +2,13 @@
 //!
 //! A look-up costs one hash of the topic and a walk along its levels, whatever the number of filters, and allocates nothing.
 
+use crate::table::Table;
 use crate::topic::TopicFilter;
-use std::collections::HashMap;
 
 /// A map from topic filters to values that is read by topic.
 #[derive(Debug)]
 pub struct Router<T> {
-    exact: HashMap<TopicFilterKey, T>,
+    exact: Table<TopicFilterKey, T>,
     wild: Node<T>,
     wildcards: usize,
 }
@@ -18,7 +18,7 @@ type TopicFilterKey = Box<str>;
 
 #[derive(Debug)]
 struct Node<T> {
-    children: HashMap<Box<str>, Node<T>>,
+    children: Table<Box<str>, Node<T>>,
     plus: Option<Box<Node<T>>>,
     /// The value of the filter that ends here.
     here: Option<T>,
@@ -28,13 +28,13 @@ struct Node<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { children: HashMap::new(), plus: None, here: None, hash: None }
+        Self { children: Table::default(), plus: None, here: None, hash: None }
     }
 }
 
 impl<T> Default for Router<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wild: Node::default(), wildcards: 0 }
+        Self { exact: Table::default(), wild: Node::default(), wildcards: 0 }
     }
 }
 

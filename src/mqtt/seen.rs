@@ -1,14 +1,15 @@
 //! Which messages were lately acknowledged, so that one which the broker sends again is taken once.
 
 use super::message::Message;
-use std::collections::{HashMap, VecDeque};
+use crate::table::Table;
+use std::collections::VecDeque;
 use std::hash::{BuildHasher, RandomState};
 
 /// A repeat has the same packet id, the DUP flag, and the same topic, correlation and payload. The id and the flag alone
 /// prove nothing: a message that never arrived comes with the flag too, under an id that another one may have had before.
 #[derive(Default)]
 pub(crate) struct Seen {
-    digests: HashMap<u16, u64>,
+    digests: Table<u16, u64>,
     order: VecDeque<u16>,
     hasher: RandomState,
 }

@@ -14,6 +14,7 @@ use super::error::Error;
 use super::message::{Message, Qos};
 use super::reader::{Reader, ReaderId};
 use super::router::Router;
+use crate::table::Table;
 use crate::topic::TopicFilter;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -52,9 +53,9 @@ pub(super) const MAX_IDLE: usize = 10_000;
 
 #[derive(Default)]
 pub(crate) struct Subscriptions {
-    entries: HashMap<u32, Entry>,
+    entries: Table<u32, Entry>,
     router: Router<u32>,
-    of_reader: HashMap<ReaderId, u32>,
+    of_reader: Table<ReaderId, u32>,
     last_key: u32,
     /// Exactly the entries that are `Wanted`; those without wildcards apart, since they share packets.
     exact_to_ask: BTreeSet<u32>,

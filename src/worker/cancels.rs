@@ -1,6 +1,7 @@
 //! Which jobs are called off, and which of them run here: a bounded memory, without a clock of its own.
 
-use std::collections::{HashMap, VecDeque};
+use crate::table::Table;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -13,11 +14,11 @@ pub(crate) struct Cancels {
     /// How many ids are remembered.
     most: usize,
     /// When each id was called off last.
-    at: HashMap<Arc<str>, u64>,
+    at: Table<Arc<str>, u64>,
     /// In the order in which they were read; an id that was called off again stands there twice, and once in vain.
     order: VecDeque<(u64, Arc<str>)>,
     /// Several may run under one id: the pieces of one bulk.
-    running: HashMap<Arc<str>, Vec<Run>>,
+    running: Table<Arc<str>, Vec<Run>>,
     last_run: u64,
 }
 
@@ -38,7 +39,7 @@ pub(crate) struct Watched {
 impl Cancels {
     /// Remembers so many ids; the oldest are forgotten beyond that.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, at: HashMap::new(), order: VecDeque::new(), running: HashMap::new(), last_run: 0 }
+        Self { most, at: Table::default(), order: VecDeque::new(), running: Table::default(), last_run: 0 }
     }
 
     /// A job is called off. True if it runs here and was made before.

@@ -4,7 +4,8 @@
 //! its outcome is still known here.
 
 use crate::envelope::Envelope;
-use std::collections::{HashMap, VecDeque};
+use crate::table::Table;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
@@ -43,7 +44,7 @@ pub(crate) enum Recall {
 
 #[derive(Default)]
 pub(crate) struct Recent {
-    ids: HashMap<Arc<str>, Entry>,
+    ids: Table<Arc<str>, Entry>,
     done: VecDeque<(Instant, Arc<str>)>,
     bytes: usize,
 }

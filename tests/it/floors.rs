@@ -4,7 +4,7 @@ use crate::harness::source::{self, SourceFile};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Words, without I/O: what every floor speaks.
-const GROUND: &[&str] = &["deadline", "envelope", "excerpt", "job", "metrics", "outcome", "shutdown", "topic"];
+const GROUND: &[&str] = &["deadline", "envelope", "excerpt", "job", "metrics", "outcome", "shutdown", "table", "topic"];
 /// Wires. They never meet each other.
 const WIRES: &[&str] = &["amqp", "backend", "mqtt", "telemetry"];
 const MEANING: &[&str] = &["commander", "profile", "wire"];
@@ -21,11 +21,12 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("metrics", vec!["job", "outcome"]),
         ("outcome", vec![]),
         ("shutdown", vec![]),
+        ("table", vec![]),
         ("topic", vec![]),
         // First floor.
         ("amqp", vec!["deadline", "envelope", "excerpt", "metrics", "shutdown"]),
         ("backend", vec!["deadline", "excerpt", "metrics", "shutdown"]),
-        ("mqtt", vec!["deadline", "excerpt", "metrics", "shutdown", "topic"]),
+        ("mqtt", vec!["deadline", "excerpt", "metrics", "shutdown", "table", "topic"]),
         ("telemetry", vec!["job", "metrics", "outcome", "shutdown"]),
         // Second floor.
         ("profile", vec!["deadline", "excerpt", "job", "outcome", "topic"]),
@@ -67,12 +68,14 @@ const HOMES: &[(&str, &[&str])] = &[
     ("flate2", &["src/wire/celery/decode/"]),
     ("http_body_util", &["src/telemetry/"]),
     ("hyper", &["src/telemetry/"]),
+    ("foldhash", &["src/table.rs"]),
     ("hyper_util", &["src/telemetry/"]),
     ("indicatif", &["src/cli/"]),
     ("jiff", &["src/profile/", "src/wire/", "src/schedule/", "src/cli/"]),
     ("lapin", &["src/amqp/"]),
     ("lzma_rust2", &["src/wire/celery/decode/"]),
     ("memchr", &["src/wire/celery/"]),
+    ("mimalloc", &["src/main.rs"]),
     ("metrics", &["src/metrics/"]),
     ("metrics_exporter_prometheus", &["src/telemetry/"]),
     ("redis", &["src/backend/"]),
