@@ -75,6 +75,9 @@ impl Alphabet {
         if name.len() > self.max_bytes {
             return Some(format!("has {} bytes; at most {} are right", name.len(), self.max_bytes));
         }
+        if self.is_plain(name) {
+            return None;
+        }
         if let Some(c) = name.chars().find(|c| unprintable(*c)) {
             return Some(format!("contains the control character U+{:04X}; printable characters are right", c as u32));
         }
@@ -85,6 +88,13 @@ impl Alphabet {
         let takes = |c: char| characters.have(c) || (c == '/' && self.max_levels > 1);
         let c = name.chars().find(|c| !takes(*c))?;
         Some(format!("contains {c:?}; characters out of {:?} are right", characters.text))
+    }
+
+    /// Whether it is of printable ASCII that means nothing to topics, as nearly every name is, and of those that it may have.
+    fn is_plain(&self, name: &str) -> bool {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() & !matches!(byte, b'+' | b'#' | b'/' | b'$');
+        name.bytes().fold(true, |plain, byte| plain & is_plain(byte))
+            && self.characters.as_ref().is_none_or(|set| name.bytes().all(|byte| set.have(char::from(byte))))
     }
 
     fn topic_fault(&self, name: &str) -> Option<String> {

@@ -71,6 +71,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("foldhash", &["src/table.rs"]),
     ("hyper_util", &["src/telemetry/"]),
     ("indicatif", &["src/cli/"]),
+    ("itoa", &["src/profile/", "src/wire/native/"]),
     ("jiff", &["src/profile/", "src/wire/", "src/schedule/", "src/cli/"]),
     ("lapin", &["src/amqp/"]),
     ("lzma_rust2", &["src/wire/celery/decode/"]),
