@@ -254,8 +254,9 @@ impl Pump {
     /// Has another consumer take what comes from now on, and takes what is under way to this one.
     async fn stand_in(&mut self, session: &Session) -> Result<Option<StandIn>, Error> {
         let Some(fillers) = self.fillers.clone() else { return Ok(None) };
-        let own = Session::open(session.link.clone(), standin::WINDOW, self.connection.options(), &self.tasks).await?;
-        let stand_in = StandIn::open(own, &self.queue, fillers).await?;
+        let window = standin::window(self.prefetch);
+        let own = Session::open(session.link.clone(), window, self.connection.options(), &self.tasks).await?;
+        let stand_in = StandIn::open(own, &self.queue, window, fillers).await?;
         for delivery in stand_in.fence(session).await? {
             self.take(session, delivery);
         }
@@ -286,7 +287,9 @@ impl Pump {
             match self.wished() {
                 _ if self.out.is_closed() => return Next::End(End::Stopped),
                 // Nothing comes any more; what is out has time to be settled.
-                Wish::Stop if outstanding >= HANDED_ON => self.state.send_replace(ConsumerState::Stopped),
+                Wish::Stop if self.fillers.is_some() && outstanding >= HANDED_ON => {
+                    self.state.send_replace(ConsumerState::Stopped)
+                }
                 Wish::Stop => {
                     self.state.send_replace(ConsumerState::Stopped);
                     self.hand_on(session).await;

@@ -2,7 +2,7 @@
 //!
 //! What RabbitMQ gives to a consumer whose cancel is on its way never arrives, and comes back as delivered before. Only a
 //! consumer that holds as much as it may is surely given nothing. The window of the first one may be large, and nothing may
-//! come for a while; so a stand-in with a small window and a higher priority takes all that comes. Then nothing is under way
+//! come for a while; so a stand-in with a bounded window and a higher priority takes all that comes. Then nothing is under way
 //! to the first one. The stand-in is filled up, with fillers where no jobs come, before it goes as well.
 
 use std::time::{Duration, Instant};
@@ -19,8 +19,9 @@ use super::session::Session;
 use super::{Error, properties};
 use crate::envelope::{Envelope, Headers, Value};
 
-/// What it may hold: more than can come while the first one is cancelled, since from then on the first one gets jobs again.
-pub(super) const WINDOW: u16 = 256;
+/// What it may hold at least, and at most: more than can come while the first one is cancelled, since once it is full the first
+/// one gets jobs again. With 32 that happened at some 1,500 jobs a second on a busy machine.
+const WINDOW: (u16, u16) = (32, 256);
 /// How often it looks in the queue for fillers that found no place. Others than those, which it may find, go back.
 const GETS: usize = 32;
 /// How long everything may take; beyond that consumers are cancelled as they are.
@@ -35,11 +36,17 @@ pub(super) fn is_filler(envelope: &Envelope) -> bool {
     envelope.headers.get(FILLER).is_some()
 }
 
+/// What the stand-in of a consumer with this prefetch may hold.
+pub(super) fn window(prefetch: u16) -> u16 {
+    prefetch.saturating_mul(4).clamp(WINDOW.0, WINDOW.1)
+}
+
 /// A consumer in another one's place.
 pub(super) struct StandIn {
     session: Session,
     stream: lapin::Consumer,
     queue: ShortString,
+    window: usize,
     publisher: Publisher,
     deadline: Instant,
     held: Vec<Delivery>,
@@ -48,8 +55,8 @@ pub(super) struct StandIn {
 }
 
 impl StandIn {
-    /// Takes the place of the consumers of a queue, on a channel of its own with a window of [`WINDOW`].
-    pub(super) async fn open(session: Session, queue: &str, publisher: Publisher) -> Result<Self, Error> {
+    /// Takes the place of the consumers of a queue, on a channel of its own that may hold so much.
+    pub(super) async fn open(session: Session, queue: &str, window: u16, publisher: Publisher) -> Result<Self, Error> {
         let queue = properties::short("queue", queue.to_owned()).map_err(|error| Error::Channel(error.to_string()))?;
         let mut arguments = FieldTable::default();
         arguments.insert("x-priority".into(), AMQPValue::LongInt(1));
@@ -57,7 +64,7 @@ impl StandIn {
             session.channel.basic_consume(queue.clone(), "".into(), BasicConsumeOptions::default(), arguments);
         let stream = session.link.answer("basic.consume", WITHIN, consuming).await?;
         let deadline = Instant::now() + WITHIN;
-        Ok(Self { session, stream, queue, publisher, deadline, held: Vec::new(), missing: 0 })
+        Ok(Self { session, stream, queue, window: window.into(), publisher, deadline, held: Vec::new(), missing: 0 })
     }
 
     /// Waits until the queue has done everything that the first consumer's channel asked of it, and the channel has written
@@ -78,7 +85,7 @@ impl StandIn {
             while let Some(Some(arrived)) = self.stream.next().now_or_never() {
                 self.hold(arrived?);
             }
-            let free = usize::from(WINDOW).saturating_sub(self.held.len());
+            let free = self.window.saturating_sub(self.held.len());
             if free == 0 || Instant::now() >= self.deadline {
                 break;
             }
