@@ -1,5 +1,5 @@
-//! Hash tables for what is looked up at every command: seeded anew in each process, as the standard ones are, and a quarter of
-//! their cost where keys are short.
+//! Hash tables for what is looked up at every command: seeded anew in each process, as the standard ones are, and cheaper where
+//! keys are short.
 
 use std::collections::HashMap;
 

@@ -59,7 +59,7 @@ impl Consumer {
     /// The same, ended exactly: on a pause or a stop the broker gives nothing to a consumer that is being cancelled. What comes
     /// meanwhile is held back with the help of some small messages in the queue, published by `fillers` and taken out again.
     /// Where that cannot be done within seconds, it is cancelled when nothing has come for a while, or as it is. After a stop no
-    /// settlement is lost with the channel, however late the queue answers.
+    /// settlement is lost with the channel where the queue answers within the connect timeout.
     pub fn start_exact(
         connection: Connection,
         topology: Topology,
@@ -114,8 +114,8 @@ impl Consumer {
     }
 
     /// Stops for good; returns when the broker gives us no more unasked. What was given out before still comes out of the
-    /// receiver; settling goes on. A consumer that ends exactly may take one more when few are unsettled, to learn that the
-    /// settlements before it have reached the queue; only then its receiver ends. Cancel safe: the stop happens all the same.
+    /// receiver; settling goes on. A consumer that ends exactly may take one or two more when few are unsettled, to learn that
+    /// the settlements before have reached the queue; only then its receiver ends, so nobody may keep receipts until it does. Cancel safe: the stop happens all the same.
     pub async fn stop(&self) {
         self.wish(Wish::Stop);
         self.reached(|state| matches!(state, ConsumerState::Stopped)).await;

@@ -27,7 +27,7 @@ impl Session {
         // global=false: a quorum queue closes the whole connection on the other.
         let qos = channel.basic_qos(prefetch, BasicQosOptions { global: false });
         link.answer("basic.qos", options.connect_timeout, qos).await?;
-        // What is held over a pause counts beside the next window; and two gets at the end ask for no room in it.
+        // What is held over a pause counts beside the next window; and the gets at its end ask for no room in it.
         let (lane, settlements) = Lane::new(link.pulse.clone(), 2 * usize::from(prefetch) + 2);
         let life = lane.life.clone();
         tasks.spawn(settle_all(channel.clone(), life, settlements, options.batch, options.close_timeout));

@@ -119,13 +119,11 @@ impl StandIn {
         Ok((self.session, self.held))
     }
 
-    /// Keeps what came; whether it is a filler.
-    fn hold(&mut self, delivery: Delivery) -> bool {
+    fn hold(&mut self, delivery: Delivery) {
         let is_filler =
             delivery.properties.headers().as_ref().is_some_and(|headers| headers.inner().contains_key(FILLER));
         self.missing -= usize::from(is_filler && self.missing > 0);
         self.held.push(delivery);
-        is_filler
     }
 }
 

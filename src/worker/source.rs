@@ -136,7 +136,7 @@ pub(super) async fn serve(shared: Arc<Shared>, intake: Intake) {
     for delivery in held {
         shared.outbox.give_back(delivery).await;
     }
-    // The consumer may take one more when nearly all is settled; the worker does not wait here for what is still running.
+    // The consumer may take one or two more when nearly all is settled; the worker does not wait here for what is still running.
     let late = shared.clone();
     shared.shutdown.spawn(async move {
         while let Some(delivery) = deliveries.recv().await {

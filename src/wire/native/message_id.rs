@@ -16,7 +16,6 @@ pub(super) enum Class {
 /// A hash, because job id and device together can be longer than the 255 bytes that AMQP gives a `message_id`; written out
 /// here, because every version of the program must come to the same one.
 pub(super) fn message_id(job: &str, device: &str, class: Class) -> String {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let class: &str = match class {
@@ -30,8 +29,7 @@ pub(super) fn message_id(job: &str, device: &str, class: Class) -> String {
             hash = (hash ^ u128::from(byte)).wrapping_mul(PRIME);
         }
     }
-    let digits = (0..32).rev().map(|digit| HEX[(hash >> (4 * digit)) as usize & 0xF]);
-    digits.map(char::from).collect()
+    format!("{hash:032x}")
 }
 
 #[cfg(test)]

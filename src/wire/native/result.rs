@@ -46,8 +46,8 @@ pub fn result(origin: &Origin, device: &str, outcome: &Outcome, timing: &Timing)
     json.raw("{\"id\":").name(&origin.id);
     json.raw(",\"device\":").name(device);
     json.raw(",\"command\":").name(&origin.command);
-    json.raw(",\"status\":\"").raw(outcome.status.as_str());
-    json.raw("\",\"executed\":\"").raw(outcome.executed.as_str()).raw("\"");
+    json.raw(",\"status\":").text(outcome.status.as_str());
+    json.raw(",\"executed\":").text(outcome.executed.as_str());
     json.raw(",\"response\":").response(response);
     json.raw(",\"error\":").failure(outcome.failure.as_ref());
     json.raw(",\"attempt\":").number(outcome.attempt.into());

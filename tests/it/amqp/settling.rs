@@ -23,7 +23,7 @@ async fn a_burst_of_acks_before_the_end_is_not_forgotten() {
 }
 
 #[tokio::test]
-async fn a_burst_of_acks_before_an_exact_end_is_not_forgotten_however_late_the_queue_answers() {
+async fn a_burst_of_acks_before_an_exact_end_is_not_forgotten_where_the_queue_answers_late() {
     let (connection, name, topology) = filled("settle-late").await;
     let fillers = Publisher::start(connection.clone(), Options::default());
     let (consumer, mut deliveries) =
