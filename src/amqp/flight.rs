@@ -1,6 +1,6 @@
 //! A message on its way to the broker: what is sent, what came back, and the book of what is not confirmed yet.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::properties::{Unsendable, properties, short};
 use super::publisher::{Address, Confirm, PublishError};
 use crate::envelope::Envelope;
+use crate::table::Table;
 
 /// Queues that are only names of waiting requesters: the broker returns every mandatory message to them, delivered or not.
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
@@ -93,7 +94,7 @@ impl Nacks {
 /// What was handed to a channel and is not confirmed yet, by number.
 #[derive(Default)]
 pub(super) struct Airborne {
-    flights: HashMap<u64, (Flight, Instant)>,
+    flights: Table<u64, (Flight, Instant)>,
     last: u64,
     /// Returned messages whose own confirm has not come yet.
     returned: Vec<BasicReturnMessage>,

@@ -53,16 +53,10 @@ pub(super) async fn run(
         Ok(turn) => turn,
         Err(refusal) => return Ok(refused(refusal)),
     };
-    let turn = tokio::select! {
-        biased;
-        () = called_off(&command) => {
-            return Ok(Outcome { waiting: began.elapsed(), ..cancelled(command.sent_before) });
-        }
-        slot = slot(turn, times.expires, &stop) => slot?,
-    };
-    let slot = match turn {
-        Some(slot) => slot,
-        None => return Ok(Outcome { waiting: began.elapsed(), ..expired(true) }),
+    let slot = match unless_called_off(&command, slot(turn, times.expires, &stop)).await.transpose()? {
+        None => return Ok(Outcome { waiting: began.elapsed(), ..cancelled(command.sent_before) }),
+        Some(Some(slot)) => slot,
+        Some(None) => return Ok(Outcome { waiting: began.elapsed(), ..expired(true) }),
     };
     // Asked when its turn has come: those before it in the lane may have told by now that the device is silent.
     let passage = match inner.breakers.pass(&command.device, command.sent_before) {
@@ -82,6 +76,18 @@ pub(super) async fn called_off(command: &Command) {
     match &command.cancel {
         Some(cancel) => cancel.cancelled().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Does something unless the command is called off first; `None` then. What is done at once never asks to be woken for that.
+pub(super) async fn unless_called_off<T>(command: &Command, doing: impl Future<Output = T>) -> Option<T> {
+    if command.cancel.as_ref().is_some_and(CancellationToken::is_cancelled) {
+        return None;
+    }
+    tokio::select! {
+        biased;
+        done = doing => Some(done),
+        () = called_off(command) => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The way of one attempt to the wait for its answer: rendered, the answer's filters granted, its permit obtained, handed over.
 
-use super::attempt::{Times, called_off};
+use super::attempt::{Times, unless_called_off};
 use super::command::Command;
 use super::exchange::{Exchange, Open};
 use super::permit::Bounds;
@@ -45,11 +45,8 @@ impl Sending<'_> {
     pub(super) async fn run(self) -> Result<(Open, Instant), Unsent> {
         let Self { inner, dialect, command, first, times, guarantee, not_after, stop } = self;
         let is_first = first.is_some();
-        let prepared = tokio::select! {
-            biased;
-            () = called_off(command) => return Err(Unsent::CalledOff),
-            prepared = prepare(inner, dialect, command, first, guarantee, not_after) => prepared,
-        };
+        let preparing = prepare(inner, dialect, command, first, guarantee, not_after);
+        let prepared = unless_called_off(command, preparing).await.ok_or(Unsent::CalledOff)?;
         let Prepared { key, exchange, rendered } = prepared.map_err(Unsent::Unready)?;
         if is_first
             && let Some(obtaining) = obtaining(command, times, not_after)
@@ -60,13 +57,9 @@ impl Sending<'_> {
         let open = inner.exchanges.open(key, exchange);
         let submitted = Instant::now();
         let publication = publication(inner, command, rendered, key, times, not_after);
-        let submitting = tokio::select! {
-            biased;
-            // Nothing was handed over, and what is dropped here is not.
-            () = called_off(command) => return Err(Unsent::CalledOff),
-            submitting = submit(inner, publication, not_after) => submitting,
-        };
-        match submitting {
+        let submitting = submit(inner, publication, not_after);
+        // Nothing was handed over, and what is dropped here is not.
+        match unless_called_off(command, submitting).await.ok_or(Unsent::CalledOff)? {
             Ok(()) => Ok((open, submitted)),
             Err(Error::Closed) => Err(Unsent::Unready(Unready::Closed)),
             Err(_) => Err(Unsent::Unready(Unready::Late)),

@@ -184,7 +184,22 @@ fn take_levels(text: &str, count: usize) -> (&str, Option<&str>) {
 /// A decimal number as this program writes it: digits only, no leading zero, within 128 bits.
 pub(super) fn parse_decimal(text: &str) -> Option<u128> {
     let canonical = text.bytes().all(|b| b.is_ascii_digit()) && (text == "0" || !text.starts_with('0'));
-    if canonical { text.parse().ok() } else { None }
+    if !canonical || text.is_empty() {
+        return None;
+    }
+    // By as many digits as a word has room for: digit by digit it is the dearest step of an answer.
+    let (first, rest) = text.split_at((text.len() - 1) % WORD.0 + 1);
+    rest.as_bytes().chunks(WORD.0).try_fold(word(first.as_bytes()).into(), |number: u128, digits| {
+        number.checked_mul(WORD.1.into())?.checked_add(word(digits).into())
+    })
+}
+
+/// How many digits fit into 64 bits whatever they are, and ten to that power.
+const WORD: (usize, u64) = (19, 10_u64.pow(19));
+
+/// The number of at most so many digits.
+fn word(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0'))
 }
 
 /// 32 lower-case hex digits.
@@ -209,5 +224,29 @@ impl Level {
             return Err(format!("has two placeholders in the level {text:?}; one to a level is right"));
         }
         Ok(Self { prefix: prefix.into(), slot: Some(slot), suffix: suffix.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_decimal_is_read_as_it_is_written_and_only_so() {
+        for text in ["", "00", "01", "+1", "-1", "1 ", "1_0", "١", "340282366920938463463374607431768211456"] {
+            assert_eq!(parse_decimal(text), None, "{text:?}");
+        }
+        assert_eq!(parse_decimal(&"9".repeat(200)), None);
+        for number in [0, 1, u128::from(u64::MAX), 10_u128.pow(19) - 1, 10_u128.pow(19), 10_u128.pow(38), u128::MAX] {
+            assert_eq!(parse_decimal(&number.to_string()), Some(number));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_decimal_comes_back(number: u128, shift in 0u32..128) {
+            prop_assert_eq!(parse_decimal(&(number >> shift).to_string()), Some(number >> shift));
+        }
     }
 }

@@ -17,10 +17,10 @@ use crate::job::{Bulk, Guarantee, Job, Mode, Targets};
 use crate::metrics::{Stage, metrics};
 use crate::node::Via;
 use crate::outcome::{Failure, Outcome, Status};
+use crate::table;
 use crate::wire;
 use crate::wire::celery::{Exception, Refusal};
 use crate::wire::native::{self, Origin};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -364,10 +364,5 @@ impl Permit for HoldPermit {
 /// Tells apart two commands with one id. A Celery task is its id: sent again as what follows on a task that ran twice, it
 /// may have other arguments, and is the same task all the same.
 fn digest(delivery: &Delivery, is_task: bool) -> u64 {
-    if is_task {
-        return 0;
-    }
-    let mut hasher = DefaultHasher::new();
-    delivery.envelope.body.hash(&mut hasher);
-    hasher.finish()
+    if is_task { 0 } else { table::digest(&delivery.envelope.body) }
 }

@@ -154,20 +154,10 @@ async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut m
         Kind::Apart | Kind::Chunks => source.own.clone(),
     };
     loop {
-        let delivery = tokio::select! {
-            biased;
-            () = soft.cancelled() => return,
-            () = source.leave.cancelled() => return,
-            delivery = deliveries.recv() => delivery,
-        };
-        let Some(delivery) = delivery else { return };
+        let ends = [&soft, &source.leave];
+        let Some(Some(delivery)) = unless(ends, deliveries.recv()).await else { return };
         // With one queue its prefetch keeps this free; after a reconnect old and new jobs may overlap for a while.
-        let slot = tokio::select! {
-            biased;
-            () = soft.cancelled() => None,
-            () = source.leave.cancelled() => None,
-            slot = slots.clone().acquire_owned() => slot.ok(),
-        };
+        let slot = unless(ends, slots.clone().acquire_owned()).await.and_then(Result::ok);
         let is_up = shared.commander.agent().state().borrow().is_up();
         let (Some(slot), true) = (slot, is_up || !source.is_paused()) else {
             source.at_rest(shared.options.patience).await;
@@ -185,9 +175,24 @@ async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut m
         // In the order of the deliveries, and before anything waits: two commands to one device must not swap.
         let taken = Box::new(intake::take(shared, source, delivery, Again::default()));
         let shared_for_task = shared.clone();
-        shared.shutdown.spawn(async move {
+        // On the heap at once: on its way into a task it is moved three times, and once more at its end.
+        shared.shutdown.spawn(Box::pin(async move {
             handle::handle(&shared_for_task, taken).await;
             drop(slot);
-        });
+        }));
+    }
+}
+
+/// Does something unless one of these is cancelled first; `None` then. What is done at once never asks to be woken for that.
+async fn unless<T>(ends: [&CancellationToken; 2], doing: impl Future<Output = T>) -> Option<T> {
+    if ends.iter().any(|end| end.is_cancelled()) {
+        return None;
+    }
+    let [one, other] = ends;
+    tokio::select! {
+        biased;
+        done = doing => Some(done),
+        () = one.cancelled() => None,
+        () = other.cancelled() => None,
     }
 }
