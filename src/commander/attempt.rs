@@ -43,7 +43,7 @@ pub(super) async fn run(
     let times =
         Times { expires: command.expires_at.map(|at| now.instant_of(at)), timeout, most: inner.options.max_timeout };
     if command.expires_at.is_some_and(|at| now.is_past(at)) {
-        return Ok(expired(true));
+        return Ok(expired(true, command.sent_before));
     }
     let refused = |refusal: Refusal| {
         metrics().device_refused(refusal.reason());
@@ -56,7 +56,7 @@ pub(super) async fn run(
     let slot = match unless_called_off(&command, slot(turn, times.expires, &stop)).await.transpose()? {
         None => return Ok(Outcome { waiting: began.elapsed(), ..cancelled(command.sent_before) }),
         Some(Some(slot)) => slot,
-        Some(None) => return Ok(Outcome { waiting: began.elapsed(), ..expired(true) }),
+        Some(None) => return Ok(Outcome { waiting: began.elapsed(), ..expired(true, command.sent_before) }),
     };
     // Asked when its turn has come: those before it in the lane may have told by now that the device is silent.
     let passage = match inner.breakers.pass(&command.device, command.sent_before) {
@@ -152,7 +152,7 @@ async fn attempts(
             Err(Unsent::NotStarted(why)) => return Err(why),
             Err(Unsent::Unready(_)) if sent_before => return Ok(Outcome { attempt: attempt - 1, ..link_lost() }),
             Err(Unsent::NotObtained | Unsent::Unready(Unready::Late)) => {
-                return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired()) });
+                return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired(), sent_before) });
             }
             Err(Unsent::Unready(Unready::Outcome(outcome))) => return Ok(*outcome),
             Err(Unsent::Unready(Unready::Closed)) => return Err(NotStarted::Closed),

@@ -67,7 +67,7 @@ pub(crate) fn verdict(end: Option<End>, known: Circumstances) -> Verdict {
             let message = format!("the command has {size} bytes as an MQTT packet; the broker takes {limit}");
             Outcome::not_sent(Status::Undeliverable, Failure::new("too_large", message))
         }
-        Fate::NotSent(NotSent::Expired) => expired(known.expired),
+        Fate::NotSent(NotSent::Expired) => expired(known.expired, false),
         Fate::NotSent(NotSent::Revoked) if !known.sent_before => return Verdict::NotStarted(NotStarted::Revoked),
         Fate::NotSent(NotSent::Closed) if !known.sent_before => return Verdict::NotStarted(NotStarted::Closed),
         Fate::NotSent(NotSent::Revoked | NotSent::Closed) => return Verdict::GivenUp(link_lost()),
@@ -80,7 +80,13 @@ pub(crate) fn verdict(end: Option<End>, known: Circumstances) -> Verdict {
 }
 
 /// Its time passed before it was sent: by its own `expires_at`, or by the time limit while there was no connection.
-pub(crate) fn expired(by_itself: bool) -> Outcome {
+/// `perhaps_sent`: whether somebody else may have sent it before.
+pub(crate) fn expired(by_itself: bool, perhaps_sent: bool) -> Outcome {
+    if perhaps_sent {
+        let message =
+            "it was delivered before, and its time passed before it could be sent again; the device may have acted";
+        return Outcome::new(Status::Unknown, Executed::Unknown, Some(Failure::new("redelivered", message)));
+    }
     let failure = match by_itself {
         true => Failure::new("expired", "its expires_at passed before it could be sent"),
         false => Failure::new(
@@ -176,6 +182,15 @@ mod tests {
             assert_eq!(said(verdict(fate(end.clone()), known())), (status, Executed::No, false));
             let before = Circumstances { sent_before: true, ..known() };
             assert_eq!(said(verdict(fate(end), before)), (Status::Unknown, Executed::Unknown, true));
+        }
+    }
+
+    #[test]
+    fn what_expired_was_surely_not_executed_only_where_nobody_may_have_sent_it() {
+        for by_itself in [true, false] {
+            let (no, perhaps) = (expired(by_itself, false), expired(by_itself, true));
+            assert_eq!((no.status, no.executed), (Status::Expired, Executed::No));
+            assert_eq!((perhaps.status, perhaps.executed), (Status::Unknown, Executed::Unknown));
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::harness::device::{Behaviour, Dialect};
 use crate::harness::eventually::{eventually, found};
 use crate::harness::unique;
-use crate::worker_scene::{SOON, Scene, job, job_with, said};
+use crate::worker_scene::{SOON, Scene, at, job, job_with, said};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -96,6 +96,24 @@ async fn a_command_that_may_have_been_sent_before_is_not_said_to_be_unexecuted()
     let refused = scene.caller.wait_for(1, SOON).await.swap_remove(0).body;
     assert_eq!((said(&refused), code(&refused)), (("unknown", "unknown"), "device_busy"), "{refused}");
     assert_eq!(scene.fleet.wait_for(1, SOON).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_command_that_may_have_been_sent_before_and_expires_in_its_lane_is_not_said_to_be_unexecuted() {
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Silent);
+    scene.caller.declare(&scene.options.queue, "quorum").await;
+    let expires_at = at(Duration::from_secs(5));
+    let more = json!({"guarantee": "at_least_once", "timeout_ms": 300_000, "expires_at": expires_at});
+    for id in ["a", "b"] {
+        scene.send(&job_with(id, "d", more.clone())).await;
+    }
+    scene.caller.take_and_put_back(&scene.options.queue, 2).await;
+    let _worker = scene.worker().await;
+    assert_eq!(scene.fleet.wait_for(1, SOON).await.len(), 1);
+    let waited = scene.caller.wait_for(1, SOON).await.swap_remove(0).body;
+    assert_eq!((said(&waited), code(&waited)), (("unknown", "unknown"), "redelivered"), "{waited}");
+    assert_eq!(scene.fleet.executed().len(), 1);
 }
 
 #[tokio::test]
