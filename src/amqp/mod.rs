@@ -19,6 +19,7 @@ mod delivery;
 mod dial;
 mod exchange;
 mod flight;
+mod gathering;
 mod isolation;
 mod ledger;
 mod loose;

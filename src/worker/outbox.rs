@@ -1,7 +1,7 @@
 //! Everything that a worker publishes: results, late results, dead letters, and jobs that go back.
 
 use super::{Options, quarantine};
-use crate::amqp::{self, Address, ChannelPool, Delivery, PublishError, Publisher, Routing};
+use crate::amqp::{self, Address, ChannelPool, Confirm, Delivery, PublishError, Publisher, Routing};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
 use crate::metrics::metrics;
@@ -44,6 +44,13 @@ impl Outbox {
     /// gone too. An error is final: no try here would help.
     pub(crate) async fn reply(&self, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
         reply(&self.publisher, reply_to, envelope).await
+    }
+
+    /// The same for a result of a bulk, which waits a moment for others where there are many.
+    pub(crate) async fn reply_together(&self, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
+        let sending = self.publisher.publish_together(Address::queue(reply_to), envelope, is_mandatory(reply_to));
+        routed(sending.await?);
+        Ok(())
     }
 
     /// The same; says whether there was a queue for it.
@@ -199,13 +206,20 @@ async fn reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Res
 }
 
 async fn routed_reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Result<bool, PublishError> {
-    // The broker returns every mandatory message to a direct reply-to, delivered or not.
-    let mandatory = !reply_to.starts_with("amq.rabbitmq.reply-to");
-    let confirm = publisher.publish(Address::queue(reply_to), envelope, mandatory).await?;
+    Ok(routed(publisher.publish(Address::queue(reply_to), envelope, is_mandatory(reply_to)).await?))
+}
+
+/// The broker returns every mandatory message to a direct reply-to, delivered or not.
+fn is_mandatory(reply_to: &str) -> bool {
+    !reply_to.starts_with("amq.rabbitmq.reply-to")
+}
+
+/// Whether there was a queue for a result; counted where there was none.
+fn routed(confirm: Confirm) -> bool {
     if !confirm.routed {
         metrics().reply_unroutable();
     }
-    Ok(confirm.routed)
+    confirm.routed
 }
 
 #[cfg(test)]

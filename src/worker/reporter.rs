@@ -6,11 +6,12 @@ use crate::outcome::Status;
 use crate::wire::bulk::{Done, Ranges, Record, Report};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
@@ -122,17 +123,20 @@ async fn tell_all(outbox: Outbox, mut told: mpsc::Receiver<Told>) {
             Some(()) = sending.next() => continue,
         };
         let Some(first) = first else { break };
-        let mut batch = Batch::default();
-        batch.add(first);
-        let until = Instant::now() + TOGETHER;
-        while batch.devices < FULL {
+        // Nothing that comes meanwhile wakes it: the channel has room.
+        let mut pause = pin!(sleep(TOGETHER));
+        loop {
             tokio::select! {
-                next = timeout_at(until, told.recv()) => match next {
-                    Ok(Some(next)) => batch.add(next),
-                    Ok(None) | Err(_) => break,
-                },
+                () = &mut pause => break,
                 Some(()) = sending.next() => {}
             }
+        }
+        let mut batch = Batch::default();
+        batch.add(first);
+        while batch.devices < FULL
+            && let Ok(next) = told.try_recv()
+        {
+            batch.add(next);
         }
         for (to, reports, tickets) in batch.records() {
             if sending.len() >= UNDER_WAY {
