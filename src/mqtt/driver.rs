@@ -14,7 +14,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Sleep, sleep_until, timeout};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) struct Driver {
@@ -40,6 +40,10 @@ enum End {
 
 /// How many operations are taken from the handles before the socket gets a turn.
 const BATCH: usize = 256;
+/// Where so many packets came at once, more are on their way; each by itself would wake this program, and the broker to write it.
+const MANY: usize = 4;
+/// How long those are waited for. With fewer nothing waits, so a command that is alone does not pay for it.
+const GATHER: Duration = Duration::from_millis(1);
 /// DISCONNECT: session taken over (MQTT 5.0, section 3.14.2.1).
 const SESSION_TAKEN_OVER: u8 = 0x8E;
 /// A broker of MQTT 3.1.1, and mosquitto 2.0 on MQTT 5 too, does not say that it closes a connection because another client
@@ -111,7 +115,7 @@ impl Driver {
             // Jitter, so that replicas do not come back together.
             let wait = pause.mul_f64(rand::random_range(0.5..1.0));
             pause = (pause * 2).min(self.options.backoff_max);
-            if self.idle(tokio::time::sleep(wait)).await.is_none() {
+            if self.idle(sleep(wait)).await.is_none() {
                 break "the agent was closed".to_owned();
             }
         };
@@ -217,7 +221,11 @@ impl Driver {
         if let Err(end) = self.take_packets(link) {
             return end;
         }
+        let mut gathers = false;
         loop {
+            if std::mem::take(&mut gathers) {
+                sleep(GATHER).await;
+            }
             let now = Instant::now();
             // A socket that always has something to read must starve neither the clock nor those who leave.
             self.release();
@@ -262,8 +270,11 @@ impl Driver {
                         if turn.wrote > 0 {
                             self.session.on_written(link.written(), now);
                         }
-                        if turn.read > 0 && let Err(end) = self.take_packets(link) {
-                            return end;
+                        if turn.read > 0 {
+                            match self.take_packets(link) {
+                                Ok(packets) => gathers = packets >= MANY,
+                                Err(end) => return end,
+                            }
                         }
                         // Handles are served every turn too, or a flood of messages would starve them.
                         while batch.len() < room && let Ok(op) = self.ops.try_recv() {
@@ -287,18 +298,23 @@ impl Driver {
         }
     }
 
-    fn take_packets(&mut self, link: &mut Link) -> Result<(), End> {
+    /// Takes what has come whole, and says how many packets that were.
+    fn take_packets(&mut self, link: &mut Link) -> Result<usize, End> {
         let now = Instant::now();
+        let mut packets = 0;
         loop {
             match link.decode() {
-                Ok(None) => return Ok(()),
+                Ok(None) => return Ok(packets),
                 Ok(Some(Incoming::Disconnect { code: SESSION_TAKEN_OVER, reason })) => {
                     return Err(End::TakenOver(reason));
                 }
                 Ok(Some(Incoming::Disconnect { reason, .. })) => {
                     return Err(End::Lost(format!("the broker disconnected us: {reason}")));
                 }
-                Ok(Some(packet)) => self.session.on_packet(packet, now),
+                Ok(Some(packet)) => {
+                    packets += 1;
+                    self.session.on_packet(packet, now);
+                }
                 Err(error) => return Err(End::Lost(error.to_string())),
             }
         }
