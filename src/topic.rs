@@ -61,6 +61,14 @@ fn is_noncharacter(c: char) -> bool {
     ('\u{FDD0}'..='\u{FDEF}').contains(&c)
 }
 
+/// The first so many levels of a topic or filter, and what is left of it, if anything is. Byte by byte, since levels are short.
+pub(crate) fn take_levels(text: &str, count: usize) -> (&str, Option<&str>) {
+    match text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').nth(count.saturating_sub(1)) {
+        Some((at, _)) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
 impl TopicName {
     /// Checks a text and makes it a topic name.
     pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidTopic> {

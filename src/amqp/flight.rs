@@ -1,6 +1,7 @@
 //! A message on its way to the broker: what is sent, what came back, and the book of what is not confirmed yet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,7 +19,8 @@ use crate::table::Table;
 /// Queues that are only names of waiting requesters: the broker returns every mandatory message to them, delivered or not.
 const DIRECT_REPLY: &str = "amq.rabbitmq.reply-to.";
 
-/// A message in lapin's terms. Converted once, since it may be sent several times.
+/// A message in lapin's terms. Converted once, since it may be sent several times; shared, since it is handed on so often that
+/// moving it would cost more than anything that is done with it.
 pub(super) struct Message {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
@@ -28,23 +30,26 @@ pub(super) struct Message {
 }
 
 impl Message {
-    pub(super) fn new(to: Address, envelope: Envelope, mandatory: bool) -> Result<Self, Unsendable> {
+    pub(super) fn new(to: Address, envelope: Envelope, mandatory: bool) -> Result<Arc<Self>, Unsendable> {
         let mandatory = mandatory && !to.routing_key.starts_with(DIRECT_REPLY);
         let (properties, body) = properties(envelope)?;
         let (exchange, routing_key) = (short("exchange", to.exchange)?, short("routing_key", to.routing_key)?);
-        Ok(Self { exchange, routing_key, properties, body, mandatory })
+        Ok(Arc::new(Self { exchange, routing_key, properties, body, mandatory }))
     }
 
     /// Sends it and waits for the confirm. The first poll hands it over whole, so futures that are first polled by one task
     /// cannot mix up their confirms; lapin does mix them up where several tasks share a channel.
     pub(super) fn send<'a>(
-        &self,
+        self: &Arc<Self>,
         channel: &'a lapin::Channel,
     ) -> impl Future<Output = lapin::Result<Confirmation>> + Send + use<'a> {
-        let (exchange, routing_key) = (self.exchange.clone(), self.routing_key.clone());
-        let (properties, body) = (self.properties.clone(), self.body.clone());
-        let options = BasicPublishOptions { mandatory: self.mandatory, immediate: false };
-        async move { channel.basic_publish(exchange, routing_key, options, &body, properties).await?.await }
+        let message = self.clone();
+        async move {
+            let Self { exchange, routing_key, properties, body, mandatory } = &*message;
+            let options = BasicPublishOptions { mandatory: *mandatory, immediate: false };
+            let (exchange, routing_key) = (exchange.clone(), routing_key.clone());
+            channel.basic_publish(exchange, routing_key, options, body, properties.clone()).await?.await
+        }
     }
 
     /// The routing key, and the message as it was given.
@@ -66,7 +71,7 @@ impl Message {
 
 /// A message, and who waits for its confirm.
 pub(super) struct Flight {
-    pub(super) message: Message,
+    pub(super) message: Arc<Message>,
     pub(super) done: oneshot::Sender<Result<Confirm, PublishError>>,
     pub(super) nacks: Nacks,
 }

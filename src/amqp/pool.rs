@@ -1,6 +1,7 @@
 //! Channels for occasional publishers: each is used by one at a time, so what comes back is surely the answer to what was sent.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
@@ -105,7 +106,7 @@ impl ChannelPool {
 
     /// One try on a channel that nobody else uses meanwhile; it is thrown away unless the broker answered. Dropping the
     /// future throws it away too.
-    pub(super) async fn alone(&self, message: &Message) -> Try {
+    pub(super) async fn alone(&self, message: &Arc<Message>) -> Try {
         let channel = match self.pool.get().await {
             Ok(channel) => Unanswered(Some(channel)),
             Err(PoolError::Backend(error)) => return Try::Lost(error.to_string()),

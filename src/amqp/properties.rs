@@ -90,27 +90,26 @@ fn value(found: &AMQPValue, depth: usize) -> Value {
     }
 }
 
-type Setter = fn(BasicProperties, ShortString) -> BasicProperties;
-
 /// An envelope as lapin sends it; strings move, only the headers table is rebuilt.
 pub(super) fn properties(envelope: Envelope) -> Result<(BasicProperties, Bytes), Unsendable> {
     let mut properties = BasicProperties::default().with_delivery_mode(if envelope.persistent { 2 } else { 1 });
-    let texts: [(&'static str, Option<String>, Setter); 9] = [
-        ("content_type", envelope.content_type, BasicProperties::with_content_type),
-        ("content_encoding", envelope.content_encoding, BasicProperties::with_content_encoding),
-        ("type", envelope.kind, BasicProperties::with_type),
-        ("message_id", envelope.message_id, BasicProperties::with_message_id),
-        ("correlation_id", envelope.correlation_id, BasicProperties::with_correlation_id),
-        ("reply_to", envelope.reply_to, BasicProperties::with_reply_to),
-        ("expiration", envelope.expiration, BasicProperties::with_expiration),
-        ("user_id", envelope.user_id, BasicProperties::with_user_id),
-        ("app_id", envelope.app_id, BasicProperties::with_app_id),
-    ];
-    for (field, text, set) in texts {
-        if let Some(text) = text {
-            properties = set(properties, short(field, text)?);
-        }
+    // By name, not in a loop over functions: each of those would move the whole of it.
+    macro_rules! set {
+        ($field:literal, $text:ident, $with:ident) => {
+            if let Some(text) = envelope.$text {
+                properties = properties.$with(short($field, text)?);
+            }
+        };
     }
+    set!("content_type", content_type, with_content_type);
+    set!("content_encoding", content_encoding, with_content_encoding);
+    set!("type", kind, with_type);
+    set!("message_id", message_id, with_message_id);
+    set!("correlation_id", correlation_id, with_correlation_id);
+    set!("reply_to", reply_to, with_reply_to);
+    set!("expiration", expiration, with_expiration);
+    set!("user_id", user_id, with_user_id);
+    set!("app_id", app_id, with_app_id);
     if let Some(priority) = envelope.priority {
         properties = properties.with_priority(priority);
     }

@@ -114,8 +114,13 @@ impl Publisher {
     ///
     /// # Errors
     /// See [`PublishError`]; never `TimedOut`.
-    pub async fn publish(&self, to: Address, envelope: Envelope, mandatory: bool) -> Result<Confirm, PublishError> {
-        send(&self.inbox, to, envelope, mandatory).await
+    pub fn publish(
+        &self,
+        to: Address,
+        envelope: Envelope,
+        mandatory: bool,
+    ) -> impl Future<Output = Result<Confirm, PublishError>> + Send + use<'_> {
+        send(&self.inbox, Message::new(to, envelope, mandatory))
     }
 
     /// The same for one of many that nobody waits for singly: while many are under way it waits some milliseconds, so that it
@@ -123,14 +128,17 @@ impl Publisher {
     ///
     /// # Errors
     /// As [`publish`](Self::publish).
-    pub async fn publish_together(
+    pub fn publish_together(
         &self,
         to: Address,
         envelope: Envelope,
         mandatory: bool,
-    ) -> Result<Confirm, PublishError> {
-        let _counted = self.under_way.count();
-        send(&self.together, to, envelope, mandatory).await
+    ) -> impl Future<Output = Result<Confirm, PublishError>> + Send + use<'_> {
+        let message = Message::new(to, envelope, mandatory);
+        async move {
+            let _counted = self.under_way.count();
+            send(&self.together, message).await
+        }
     }
 
     /// How many mandatory messages no queue wanted, since the start.
@@ -145,15 +153,13 @@ impl Publisher {
     }
 }
 
+/// Takes a message that is made already: a future that made it would be as large as the envelope, and so would all around it.
 async fn send(
     inbox: &mpsc::Sender<Flight>,
-    to: Address,
-    envelope: Envelope,
-    mandatory: bool,
+    message: Result<Arc<Message>, Unsendable>,
 ) -> Result<Confirm, PublishError> {
-    let message = Message::new(to, envelope, mandatory)?;
     let (done, answer) = oneshot::channel();
-    let flight = Flight { message, done, nacks: Nacks::default() };
+    let flight = Flight { message: message?, done, nacks: Nacks::default() };
     inbox.send(flight).await.map_err(|_| PublishError::Closed)?;
     answer.await.unwrap_or(Err(PublishError::Closed))
 }

@@ -7,6 +7,7 @@
 //! On our side lapin is the risk: it keeps what a blocked or silent broker does not read, writes it when it can, and does so
 //! even when its channel is gone. So a publish without its answer costs the connection, and with it the other shards on it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -188,7 +189,7 @@ impl Shard {
         messages: Vec<(Address, Envelope)>,
         within: Duration,
     ) -> Result<Vec<Confirm>, Error> {
-        let messages: Vec<Message> =
+        let messages: Vec<Arc<Message>> =
             messages.into_iter().map(|(to, envelope)| Message::new(to, envelope, true)).collect::<Result<_, _>>()?;
         let mut state = self.connection.state();
         let session = self.usable()?;
@@ -286,7 +287,7 @@ impl Drop for Shard {
 
 impl Session {
     /// What came back of these messages, once all are confirmed.
-    async fn publish(&self, messages: &[Message], within: Duration) -> Result<Vec<BasicReturnMessage>, Error> {
+    async fn publish(&self, messages: &[Arc<Message>], within: Duration) -> Result<Vec<BasicReturnMessage>, Error> {
         let unanswered = Unanswered(Some(&self.link));
         let answered = tokio::select! {
             biased;
@@ -306,7 +307,7 @@ impl Session {
 
     /// What came back, and how many were refused. lapin attaches a return to whichever confirm is next, at the latest to the
     /// message's own: none is outstanding when all confirms are there.
-    async fn answers(&self, messages: &[Message]) -> Result<(Vec<BasicReturnMessage>, usize), Error> {
+    async fn answers(&self, messages: &[Arc<Message>]) -> Result<(Vec<BasicReturnMessage>, usize), Error> {
         let (mut returned, mut refused) = (Vec::new(), 0);
         let mut note = |answer: lapin::Result<Confirmation>| {
             match answer? {

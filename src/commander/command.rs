@@ -44,8 +44,13 @@ pub struct Command {
 impl Command {
     /// A request with everything at its default and an id of its own.
     pub fn new(device: Arc<str>, command: Arc<str>, payload: Payload) -> Self {
+        Self::with_id(ulid::Ulid::generate().to_string().into(), device, command, payload)
+    }
+
+    /// The same with the id of whoever asks for it.
+    pub(crate) fn with_id(id: Arc<str>, device: Arc<str>, command: Arc<str>, payload: Payload) -> Self {
         Self {
-            id: ulid::Ulid::generate().to_string().into(),
+            id,
             device,
             command,
             payload,

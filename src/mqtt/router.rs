@@ -3,7 +3,7 @@
 //! A look-up costs one hash of the topic and a walk along its levels, whatever the number of filters, and allocates nothing.
 
 use crate::table::Table;
-use crate::topic::TopicFilter;
+use crate::topic::{TopicFilter, take_levels};
 
 /// A map from topic filters to values that is read by topic.
 #[derive(Debug)]
@@ -127,7 +127,7 @@ impl<T> Node<T> {
             }
             return;
         };
-        let (level, rest) = rest.split_once('/').map_or((rest, None), |(level, rest)| (level, Some(rest)));
+        let (level, rest) = take_levels(rest, 1);
         if let Some(plus) = self.plus.as_ref().filter(|_| wildcards_see_it) {
             plus.visit(rest, true, visit);
         }
@@ -137,7 +137,7 @@ impl<T> Node<T> {
     }
 
     fn remove(&mut self, filter: &str) -> Option<T> {
-        let (level, rest) = filter.split_once('/').map_or((filter, None), |(level, rest)| (level, Some(rest)));
+        let (level, rest) = take_levels(filter, 1);
         if level == "#" {
             return self.hash.take();
         }

@@ -1,7 +1,7 @@
 //! Topic templates: topics with named gaps, rendered for a command and matched, strictly, against what arrives.
 
 use super::slot::{Slot, Values};
-use crate::topic::TopicName;
+use crate::topic::{TopicName, take_levels};
 
 /// A topic whose levels may each have one gap: `devices/{device}/responses/{inbox}/{seq}`.
 #[derive(Debug)]
@@ -171,13 +171,6 @@ impl Capturable for &str {
 impl Capturable for u128 {
     fn is_nothing(&self) -> bool {
         false
-    }
-}
-
-fn take_levels(text: &str, count: usize) -> (&str, Option<&str>) {
-    match text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').nth(count - 1) {
-        Some((at, _)) => (&text[..at], Some(&text[at + 1..])),
-        None => (text, None),
     }
 }
 

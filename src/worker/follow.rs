@@ -45,7 +45,7 @@ pub(super) async fn tell(
         // Beat declares a queue for results and never reads it: they would pile up there for a day.
         let reply_to = reply_to.filter(|_| options.beat_results || !head.from_beat);
         let answered = match reply_to {
-            Some(reply_to) => outbox.reply_routed(reply_to, result.clone()).await?,
+            Some(reply_to) => outbox.reply(reply_to, result.clone()).await?,
             None => false,
         };
         store(options.backend.as_ref(), &head.id, result, answered).await?;
@@ -107,7 +107,7 @@ async fn send<'a>(outbox: &Outbox, message: &'a Message) -> Result<Option<&'a Me
 /// A result in the name of a task that will not run.
 async fn tell_for(outbox: &Outbox, options: &Options, answer: &Answer) -> Result<(), Untold> {
     let answered = match answer.reply_to.as_deref().filter(|queue| !queue.is_empty()) {
-        Some(reply_to) => outbox.reply_routed(reply_to, answer.envelope.clone()).await?,
+        Some(reply_to) => outbox.reply(reply_to, answer.envelope.clone()).await?,
         None => false,
     };
     store(options.backend.as_ref(), &answer.id, &answer.envelope, answered).await

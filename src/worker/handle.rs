@@ -79,7 +79,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, mut taken: Box<Taken>) {
                 }
             },
         };
-        return Box::pin(finish(shared, *taken, done)).await;
+        return Box::pin(finish(shared, taken, done)).await;
     }
 }
 
@@ -243,7 +243,7 @@ async fn call_off(shared: &Shared, taken: &Taken, cancel: &CancellationToken) ->
 }
 
 /// Replies, and settles when the broker has confirmed that.
-async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
+async fn finish(shared: &Arc<Shared>, taken: Box<Taken>, done: Done) {
     let received = taken.delivery.received.instant;
     let (reply, mut end) = settle(done.happened, is_heard(shared, &taken));
     let mut detail = done.detail;
@@ -272,7 +272,7 @@ async fn finish(shared: &Arc<Shared>, taken: Taken, done: Done) {
             Some(reply) => End::Reached(reply),
         });
     }
-    let Taken { source, mut delivery, mode, room, asked, .. } = taken;
+    let Taken { source, mut delivery, mode, room, asked, .. } = *taken;
     match end {
         Settle::Ack => delivery.receipt.ack(),
         Settle::DeadLetter(reason) => Box::pin(shared.outbox.dead_letter(delivery, reason, &detail)).await,
@@ -319,7 +319,7 @@ async fn tell(shared: &Shared, taken: &Taken, ended: Option<&Ended>, result: &En
     }
     let Some(reply_to) = reply_to(&taken.delivery) else { return Ok(()) };
     match shared.outbox.reply(reply_to, result.clone()).await {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         Err(PublishError::Closed) => Err(Untold::Closed),
         Err(error) => Err(Untold::Failed(format!("its reply cannot be delivered to {reply_to:?}: {error}"))),
     }

@@ -335,12 +335,11 @@ pub(crate) fn command(job: &Job, guarantee: Guarantee, delivery: &Delivery) -> C
 /// What a job says of its command.
 pub(super) fn command_of(job: &Job) -> Command {
     Command {
-        id: job.id.clone(),
         profile: job.profile.clone(),
         mode: job.mode,
         timeout: job.timeout,
         expires_at: job.expires_at,
-        ..Command::new("".into(), job.command.clone(), job.payload.clone())
+        ..Command::with_id(job.id.clone(), "".into(), job.command.clone(), job.payload.clone())
     }
 }
 

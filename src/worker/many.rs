@@ -243,7 +243,7 @@ async fn publish(shared: &Shared, taken: &Taken, device: &Arc<str>, result: Enve
     let reply_to = taken.delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty());
     let Some(reply_to) = reply_to else { return Ok(()) };
     match shared.outbox.reply_together(reply_to, result).await {
-        Ok(()) => Ok(()),
+        Ok(_) => Ok(()),
         Err(PublishError::Closed) => Err(Closed),
         // For good: it is as if nobody had asked.
         Err(error) => {

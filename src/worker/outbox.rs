@@ -40,22 +40,24 @@ impl Outbox {
         outbox
     }
 
-    /// Publishes a result and waits for the broker's confirm. A queue that is gone is counted, no error: whoever asked is
-    /// gone too. An error is final: no try here would help.
-    pub(crate) async fn reply(&self, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
-        reply(&self.publisher, reply_to, envelope).await
+    /// Publishes a result and waits for the broker's confirm; says whether there was a queue for it. One that is gone is
+    /// counted, no error: whoever asked is gone too. An error is final: no try here would help.
+    pub(crate) fn reply(
+        &self,
+        reply_to: &str,
+        envelope: Envelope,
+    ) -> impl Future<Output = Result<bool, PublishError>> + Send + use<'_> {
+        reply(&self.publisher, reply_to, envelope)
     }
 
     /// The same for a result of a bulk, which waits a moment for others where there are many.
-    pub(crate) async fn reply_together(&self, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
+    pub(crate) fn reply_together(
+        &self,
+        reply_to: &str,
+        envelope: Envelope,
+    ) -> impl Future<Output = Result<bool, PublishError>> + Send + use<'_> {
         let sending = self.publisher.publish_together(Address::queue(reply_to), envelope, is_mandatory(reply_to));
-        routed(sending.await?);
-        Ok(())
-    }
-
-    /// The same; says whether there was a queue for it.
-    pub(crate) async fn reply_routed(&self, reply_to: &str, envelope: Envelope) -> Result<bool, PublishError> {
-        routed_reply(&self.publisher, reply_to, envelope).await
+        async move { sending.await.map(routed) }
     }
 
     /// Publishes a task that follows on another; says whether a queue took it.
@@ -201,12 +203,13 @@ fn copied(envelope: &Envelope) -> Envelope {
     Envelope { user_id: None, ..envelope.clone() }
 }
 
-async fn reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Result<(), PublishError> {
-    routed_reply(publisher, reply_to, envelope).await.map(drop)
-}
-
-async fn routed_reply(publisher: &Publisher, reply_to: &str, envelope: Envelope) -> Result<bool, PublishError> {
-    Ok(routed(publisher.publish(Address::queue(reply_to), envelope, is_mandatory(reply_to)).await?))
+fn reply<'p>(
+    publisher: &'p Publisher,
+    reply_to: &str,
+    envelope: Envelope,
+) -> impl Future<Output = Result<bool, PublishError>> + Send + use<'p> {
+    let sending = publisher.publish(Address::queue(reply_to), envelope, is_mandatory(reply_to));
+    async move { sending.await.map(routed) }
 }
 
 /// The broker returns every mandatory message to a direct reply-to, delivered or not.
