@@ -1,6 +1,7 @@
 //! The one task that owns the connection: it carries between socket, session and handles, and decides nothing.
 
 use super::LinkState;
+use super::frames::LEAST_ROOM;
 use super::link::Link;
 use super::options::Options;
 use super::packet::{Accepted, Incoming};
@@ -42,7 +43,7 @@ enum End {
 const BATCH: usize = 256;
 /// Where so many packets came at once, more are on their way; each by itself would wake this program, and the broker to write it.
 const MANY: usize = 4;
-/// How long those are waited for. With fewer nothing waits, so a command that is alone does not pay for it.
+/// How long those are waited for.
 const GATHER: Duration = Duration::from_millis(1);
 /// DISCONNECT: session taken over (MQTT 5.0, section 3.14.2.1).
 const SESSION_TAKEN_OVER: u8 = 0x8E;
@@ -272,7 +273,7 @@ impl Driver {
                         }
                         if turn.read > 0 {
                             match self.take_packets(link) {
-                                Ok(packets) => gathers = packets >= MANY,
+                                Ok(packets) => gathers = are_followed(packets, turn.read),
                                 Err(end) => return end,
                             }
                         }
@@ -321,6 +322,12 @@ impl Driver {
     }
 }
 
+/// Whether packets that came at once are to be waited for. With few nobody waits: a command that is alone does not pay for those
+/// that are not. Nor where the socket was not emptied, or this would bound how many bytes come in a second.
+fn are_followed(packets: usize, bytes: usize) -> bool {
+    packets >= MANY && bytes < LEAST_ROOM
+}
+
 async fn sleep_maybe(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
@@ -359,6 +366,20 @@ impl Future for Timer {
                 return std::task::Poll::Ready(());
             }
             sleep.as_mut().reset(wanted.into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_several_packets_that_emptied_the_socket_are_followed_by_others() {
+        let rows =
+            [(0, 1, false), (2, 200, false), (4, 200, true), (40, 4095, true), (40, 4096, false), (1, 16384, false)];
+        for (packets, bytes, expected) in rows {
+            assert_eq!(are_followed(packets, bytes), expected, "{packets} packets, {bytes} bytes");
         }
     }
 }
