@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 /// Instructions in user space that one command may cost.
-const BOUND: u64 = 106_000;
+const BOUND: u64 = 95_000;
 /// Commands under way at a time.
 const OUTSTANDING: usize = 100;
 const FEW: usize = 500;
