@@ -117,12 +117,12 @@ impl Source {
 /// worker's [`Shutdown`](crate::shutdown::Shutdown).
 pub(super) async fn serve(shared: Arc<Shared>, intake: Intake) {
     let Intake { source, mut deliveries } = intake;
+    let mut held = Vec::new();
     tokio::select! {
-        () = take_all(&shared, &source, &mut deliveries) => {}
+        in_hand = take_all(&shared, &source, &mut deliveries) => held.extend(in_hand),
         never = halt::watch(&shared, &source.consumer) => match never {},
     }
     // Everything that was still in the consumer's hands was not begun. It goes back after the stop, or it might return.
-    let mut held = Vec::new();
     let drain = async {
         while let Some(delivery) = deliveries.recv().await {
             held.push(delivery);
@@ -145,8 +145,12 @@ pub(super) async fn serve(shared: Arc<Shared>, intake: Intake) {
     });
 }
 
-/// Ends at the soft stop, when the queue is left, or with the consumer.
-async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut mpsc::Receiver<Delivery>) {
+/// Ends at the soft stop, when the queue is left, or with the consumer; hands back what it had taken and not begun.
+async fn take_all(
+    shared: &Arc<Shared>,
+    source: &Arc<Source>,
+    deliveries: &mut mpsc::Receiver<Delivery>,
+) -> Option<Delivery> {
     let soft = shared.shutdown.soft();
     let slots = match source.kind {
         Kind::Jobs => shared.slots.clone(),
@@ -155,15 +159,18 @@ async fn take_all(shared: &Arc<Shared>, source: &Arc<Source>, deliveries: &mut m
     };
     loop {
         let ends = [&soft, &source.leave];
-        let Some(Some(delivery)) = unless(ends, deliveries.recv()).await else { return };
+        let delivery = unless(ends, deliveries.recv()).await??;
         // With one queue its prefetch keeps this free; after a reconnect old and new jobs may overlap for a while.
-        let slot = unless(ends, slots.clone().acquire_owned()).await.and_then(Result::ok);
+        let Some(slot) = unless(ends, slots.clone().acquire_owned()).await.and_then(Result::ok) else {
+            return Some(delivery);
+        };
         let is_up = shared.commander.agent().state().borrow().is_up();
-        let (Some(slot), true) = (slot, is_up || !source.is_paused()) else {
+        if !is_up && source.is_paused() {
+            drop(slot);
             source.at_rest(shared.options.patience).await;
             shared.outbox.give_back(delivery).await;
             continue;
-        };
+        }
         if source.kind == Kind::Chunks {
             let (shared_for_task, source) = (shared.clone(), source.clone());
             shared.shutdown.spawn(async move {
