@@ -24,7 +24,7 @@ fn may_use() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("table", vec![]),
         ("topic", vec![]),
         // First floor.
-        ("amqp", vec!["deadline", "envelope", "excerpt", "metrics", "shutdown"]),
+        ("amqp", vec!["deadline", "envelope", "excerpt", "metrics", "shutdown", "table"]),
         ("backend", vec!["deadline", "excerpt", "metrics", "shutdown"]),
         ("mqtt", vec!["deadline", "excerpt", "metrics", "shutdown", "table", "topic"]),
         ("telemetry", vec!["job", "metrics", "outcome", "shutdown"]),
