@@ -1,4 +1,4 @@
-//! Hash tables for what is looked up at every command: seeded anew in each process, as the standard ones are, and cheaper where
+//! Hash tables and digests for what is looked up at every command: seeded anew in each process, as the standard ones are, and cheaper where
 //! keys are short.
 
 use foldhash::fast::RandomState;

@@ -323,7 +323,8 @@ impl Driver {
 }
 
 /// Whether packets that came at once are to be waited for. With few nobody waits: a command that is alone does not pay for those
-/// that are not. Nor where the socket was not emptied, or this would bound how many bytes come in a second.
+/// that are not. Nor where the socket was not emptied, or this would bound how many bytes come in a second; over TLS it
+/// does, at some megabytes, since what is not decrypted yet does not show.
 fn are_followed(packets: usize, bytes: usize) -> bool {
     packets >= MANY && bytes < LEAST_ROOM
 }

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 /// Once this much waits for the socket, publishes wait where their deadlines still count.
 const OUTPUT_FULL: usize = 64 * 1024;
 const READ_SIZE: usize = 16 * 1024;
-/// The least room that a turn reads into: where less came there was no more.
+/// The least room that a turn reads into: where less came there was no more. Over TLS it may be just what was decrypted so far.
 pub(crate) const LEAST_ROOM: usize = READ_SIZE / 4;
 /// PUBLISH, in the upper half of a packet's first byte (MQTT 5.0, section 2.1.2).
 const PUBLISH: u8 = 3;

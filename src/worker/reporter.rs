@@ -123,7 +123,7 @@ async fn tell_all(outbox: Outbox, mut told: mpsc::Receiver<Told>) {
             Some(()) = sending.next() => continue,
         };
         let Some(first) = first else { break };
-        // Nothing that comes meanwhile wakes it: the channel has room.
+        // Nothing that comes meanwhile wakes it: it waits in the channel, or with its device.
         let mut pause = pin!(sleep(TOGETHER));
         loop {
             tokio::select! {
