@@ -11,9 +11,10 @@ use crate::commander::{Command, NotStarted};
 use crate::job::{Bulk, Target};
 use crate::metrics::metrics;
 use crate::outcome::{Failure, Outcome, Status};
+use futures_util::future::OptionFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::VecDeque;
-use std::future::pending;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -80,6 +81,9 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
     let (mut given_back, mut left) = (Vec::new(), VecDeque::new());
     let mut lost = false;
     let mut free = None;
+    let mut turn = pin!(None);
+    let (mut stopped, mut called_off) = (pin!(stop.cancelled()), pin!(cancel.cancelled()));
+    let mut over = pin!(sleep_until(until.into()));
     loop {
         if cancel.is_cancelled() && !(waiting.is_empty() && running.is_empty()) {
             tally.cancel();
@@ -110,14 +114,17 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
         }
         // Not needed after all: other bulks wait for it.
         free = None;
-        let wake = async {
-            if !has_room {
-                return pending().await;
-            }
-            sleep_until(next_start.min(until).into()).await;
-            // In turn with the other bulks. Kept once it is there: given back and asked for again, it would be the next one's.
-            timeout_at(until.into(), slots.clone().acquire_owned()).await.ok()?.ok()
-        };
+        // What is waited for over several turns keeps its place in the queue of those who wait, and its timer.
+        if !has_room {
+            turn.set(None);
+        } else if turn.is_none() {
+            let (slots, at) = (slots.clone(), next_start.min(until));
+            turn.set(Some(async move {
+                sleep_until(at.into()).await;
+                // In turn with the other bulks. Kept once it is there: given back and asked for again, it would be the next one's.
+                timeout_at(until.into(), slots.acquire_owned()).await.ok()?.ok()
+            }));
+        }
         tokio::select! {
             biased;
             Some(one) = running.next() => match one {
@@ -130,10 +137,13 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
                     given_back.push(target);
                 }
             },
-            slot = wake => free = slot,
-            () = sleep_until(until.into()), if !waiting.is_empty() => {}
-            () = stop.cancelled(), if !stop.is_cancelled() => {}
-            () = cancel.cancelled(), if !cancel.is_cancelled() => {}
+            Some(slot) = OptionFuture::from(turn.as_mut().as_pin_mut()) => {
+                turn.set(None);
+                free = slot;
+            }
+            () = &mut over, if !waiting.is_empty() => {}
+            () = &mut stopped, if !stop.is_cancelled() => {}
+            () = &mut called_off, if !cancel.is_cancelled() => {}
         }
     }
     given_back.extend(left);
