@@ -65,7 +65,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, source: Arc<Source>, delivery: 
     // What is to be done is not looked up there.
     let what = What::Answer(Box::new(perhaps_run("it was not begun")));
     let taken = Taken { origin, queued, mode: piece.job.mode, ..Taken::unread(shared, &source, delivery, what) };
-    let account = shared.reporter.account(&piece.chunk.to, &piece.job.id, piece.chunk.release);
+    let account = shared.reporter.account(&piece.chunk.to, &piece.job.id, piece.chunk.release, bulk.targets.len());
     let done = async {
         see_to(shared, &taken, &piece, bulk, &running, &account).await;
         account.settled().await

@@ -8,15 +8,17 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// How long a report waits for others.
+/// How long a report waits for others: a quorum queue takes as long for a record of one device as for one of a thousand.
 const TOGETHER: Duration = Duration::from_millis(20);
+/// How long it waits while all goes well and most of the devices that are here are still to be told of.
+const LONGEST: Duration = Duration::from_millis(100);
 /// Devices with which a record is full.
 const FULL: usize = 1_000;
 /// Reports that wait; further ones keep their devices from counting as done.
@@ -32,6 +34,23 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub(crate) struct Reporter {
     inbox: mpsc::Sender<Told>,
+    untold: Arc<Untold>,
+}
+
+/// Devices of the chunks that are here, of which nothing was told yet.
+#[derive(Default)]
+struct Untold {
+    devices: AtomicUsize,
+    /// Notified when there are none any more.
+    none: Notify,
+}
+
+impl Untold {
+    fn forget(&self, devices: usize) {
+        if devices > 0 && self.devices.fetch_sub(devices, Ordering::Relaxed) == devices {
+            self.none.notify_one();
+        }
+    }
 }
 
 /// Something of a chunk to be told.
@@ -73,6 +92,14 @@ pub(super) struct Account {
     about: About,
     failed: Arc<AtomicBool>,
     tickets: TaskTracker,
+    /// How many of its devices the reporter counts as untold.
+    untold: AtomicUsize,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        self.forget(usize::MAX);
+    }
 }
 
 impl Account {
@@ -81,10 +108,19 @@ impl Account {
         if at.is_empty() {
             return;
         }
+        let devices = at.len();
         let ticket = Ticket { confirmed: false, failed: self.failed.clone(), _token: self.tickets.token() };
         let told = Told { about: self.about.clone(), at, status, ticket };
         // Without the reporter the ticket is dropped, and says so.
         let _ = self.reporter.inbox.send(told).await;
+        self.forget(devices);
+    }
+
+    /// So many devices fewer are untold, as long as there are any.
+    fn forget(&self, devices: usize) {
+        let fewer = |untold: usize| Some(untold.saturating_sub(devices));
+        let before = self.untold.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).unwrap_or_default();
+        self.reporter.untold.forget(before.min(devices));
     }
 
     /// Something of the chunk is not told at all: somebody else has to see to it.
@@ -104,18 +140,28 @@ impl Reporter {
     /// Starts to tell; ends with its last handle.
     pub(crate) fn start(outbox: Outbox) -> Self {
         let (inbox, told) = mpsc::channel(WAITING);
-        tokio::spawn(tell_all(outbox, told));
-        Self { inbox }
+        let untold = Arc::<Untold>::default();
+        tokio::spawn(tell_all(outbox, told, untold.clone()));
+        Self { inbox, untold }
     }
 
-    /// For a chunk of that bulk and release, whose coordinator reads that queue.
-    pub(super) fn account(&self, to: &str, id: &Arc<str>, release: u32) -> Account {
+    /// For a chunk of that bulk and release with so many devices, whose coordinator reads that queue.
+    pub(super) fn account(&self, to: &str, id: &Arc<str>, release: u32, devices: usize) -> Account {
         let about = About { to: to.into(), id: id.clone(), release };
-        Account { reporter: self.clone(), about, failed: Arc::default(), tickets: TaskTracker::new() }
+        self.untold.devices.fetch_add(devices, Ordering::Relaxed);
+        let (failed, tickets) = (Arc::default(), TaskTracker::new());
+        Account { reporter: self.clone(), about, failed, tickets, untold: devices.into() }
     }
 }
 
-async fn tell_all(outbox: Outbox, mut told: mpsc::Receiver<Told>) {
+/// Whether what is gathered is to be told now: at once where it is full or the last; after a while where it is half of what is here,
+/// since a coordinator may let only so many devices be under way, or where some failed, since it may be told to stop then.
+fn is_due(batch: &Batch, untold: usize, waited: Duration) -> bool {
+    let is_awaited = batch.devices >= untold || !batch.is_fine;
+    batch.devices >= FULL || untold == 0 || waited >= LONGEST || (waited >= TOGETHER && is_awaited)
+}
+
+async fn tell_all(outbox: Outbox, mut told: mpsc::Receiver<Told>, untold: Arc<Untold>) {
     let mut sending = FuturesUnordered::new();
     loop {
         let first = tokio::select! {
@@ -123,20 +169,27 @@ async fn tell_all(outbox: Outbox, mut told: mpsc::Receiver<Told>) {
             Some(()) = sending.next() => continue,
         };
         let Some(first) = first else { break };
-        // Nothing that comes meanwhile wakes it: it waits in the channel, or with its device.
-        let mut pause = pin!(sleep(TOGETHER));
-        loop {
-            tokio::select! {
-                () = &mut pause => break,
-                Some(()) = sending.next() => {}
-            }
-        }
         let mut batch = Batch::default();
         batch.add(first);
-        while batch.devices < FULL
-            && let Ok(next) = told.try_recv()
-        {
-            batch.add(next);
+        let since = Instant::now();
+        loop {
+            while batch.devices < FULL
+                && let Ok(next) = told.try_recv()
+            {
+                batch.add(next);
+            }
+            if is_due(&batch, untold.devices.load(Ordering::Relaxed), since.elapsed()) {
+                break;
+            }
+            // What comes meanwhile wakes nobody, unless it is the last: it waits in the channel, or with its device.
+            let mut pause = pin!(sleep(TOGETHER));
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    () = untold.none.notified() => break,
+                    Some(()) = sending.next() => {}
+                }
+            }
         }
         for (to, reports, tickets) in batch.records() {
             if sending.len() >= UNDER_WAY {
@@ -163,11 +216,18 @@ async fn send(outbox: &Outbox, to: Arc<str>, record: Record, mut tickets: Vec<Ti
 }
 
 /// What is told together.
-#[derive(Default)]
 struct Batch {
     chunks: BTreeMap<About, Chunk>,
     tickets: BTreeMap<Arc<str>, Vec<Ticket>>,
     devices: usize,
+    /// Whether every device succeeded.
+    is_fine: bool,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self { chunks: BTreeMap::new(), tickets: BTreeMap::new(), devices: 0, is_fine: true }
+    }
 }
 
 /// Places by what their devices came to.
@@ -181,6 +241,7 @@ impl Batch {
     fn add(&mut self, told: Told) {
         let Told { about, at, status, ticket } = told;
         self.devices += at.len();
+        self.is_fine &= status == Some(Status::Succeeded);
         self.tickets.entry(about.to.clone()).or_default().push(ticket);
         let chunk = self.chunks.entry(about).or_default();
         match status {
@@ -239,6 +300,47 @@ mod tests {
         assert_eq!((*release, &done[..]), (1, &[Done { status: Status::Succeeded, at }][..]));
         assert_eq!(back.iter().collect::<Vec<_>>(), [3, 5, 6]);
         assert_eq!(records[0].1[1].done, [Done { status: Status::Unknown, at: Ranges::of(2, 3) }]);
+    }
+
+    #[test]
+    fn a_report_waits_while_all_is_well_and_most_of_it_is_to_come() {
+        // Gathered, all succeeded, untold, milliseconds waited.
+        let rows = [
+            (1, true, 5_000, 20, false),
+            (999, true, 5_000, 99, false),
+            (1, true, 5_000, 100, true),
+            (1, false, 5_000, 20, true),
+            (99, true, 100, 20, false),
+            (100, true, 100, 20, true),
+            (1, true, 0, 0, true),
+            (1_000, true, 5_000, 0, true),
+            (1, false, 5_000, 19, false),
+            (100, true, 100, 19, false),
+        ];
+        for (devices, is_fine, untold, waited, expected) in rows {
+            let batch = Batch { devices, is_fine, ..Batch::default() };
+            let due = is_due(&batch, untold, Duration::from_millis(waited));
+            assert_eq!(due, expected, "{devices} of {untold} to come, fine: {is_fine}, {waited} ms");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_untold_is_what_the_chunks_that_are_here_have_not_told() {
+        let (inbox, mut told) = mpsc::channel(8);
+        let reporter = Reporter { inbox, untold: Arc::default() };
+        let untold = || reporter.untold.devices.load(Ordering::Relaxed);
+        let (one, other) = (reporter.account("a", &"b".into(), 1, 10), reporter.account("a", &"b".into(), 2, 5));
+        assert_eq!(untold(), 15);
+        one.tell(vec![0, 1, 2], Some(Status::Succeeded)).await;
+        assert_eq!((untold(), told.recv().await.map(|told| told.at.len())), (12, Some(3)));
+        drop(one);
+        assert_eq!(untold(), 5);
+        // More than it has, as where a device is told twice: others keep theirs.
+        let third = reporter.account("a", &"b".into(), 3, 2);
+        other.tell((0..9).collect(), None).await;
+        assert_eq!(untold(), 2);
+        drop((other, third));
+        assert_eq!(untold(), 0);
     }
 
     #[test]
