@@ -19,7 +19,6 @@ mod delivery;
 mod dial;
 mod exchange;
 mod flight;
-mod gathering;
 mod isolation;
 mod ledger;
 mod loose;

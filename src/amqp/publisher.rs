@@ -9,7 +9,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::flight::{Flight, Message, Nacks};
-use super::gathering::{UnderWay, gather};
 use super::isolation::Isolation;
 use super::outbound::Outbound;
 use super::{ChannelPool, Connection, Options, Unsendable};
@@ -66,9 +65,6 @@ pub enum PublishError {
 #[derive(Clone)]
 pub struct Publisher {
     inbox: mpsc::Sender<Flight>,
-    /// Of those that wait a moment for each other.
-    together: mpsc::Sender<Flight>,
-    under_way: UnderWay,
     unroutable: Arc<AtomicU64>,
     closing: CancellationToken,
     tasks: TaskTracker,
@@ -85,25 +81,20 @@ impl Publisher {
     /// written on it, acks included. Ends with the connection, or when the last handle is gone.
     pub fn start(connection: Connection, options: Options) -> Self {
         let (inbox, accepted) = mpsc::channel(options.publish_queue.max(1));
-        let (together, held) = mpsc::channel(options.publish_queue.max(1));
         let (unroutable, closing, tasks) = (Arc::default(), CancellationToken::new(), TaskTracker::new());
         let (isolation, isolated) = Isolation::new(ChannelPool::new(connection.clone()), &options);
         tasks.spawn(isolation.run());
-        let under_way = UnderWay::default();
-        let gathering = gather(held, inbox.clone(), under_way.clone());
-        tasks.spawn(closing.clone().run_until_cancelled_owned(gathering));
         tasks.spawn(
             Outbound::new(connection, options, accepted, isolated, Arc::clone(&unroutable), closing.clone()).run(),
         );
         tasks.close();
-        Self { inbox, together, under_way, unroutable, closing, tasks }
+        Self { inbox, unroutable, closing, tasks }
     }
 
     /// A handle to something else that publishes.
     #[cfg(test)]
     pub(super) fn over(inbox: mpsc::Sender<Flight>, closing: CancellationToken) -> Self {
-        let (together, under_way) = (inbox.clone(), UnderWay::default());
-        Self { inbox, together, under_way, unroutable: Arc::default(), closing, tasks: TaskTracker::new() }
+        Self { inbox, unroutable: Arc::default(), closing, tasks: TaskTracker::new() }
     }
 
     /// Publishes, and completes when the broker has confirmed. A nack, a lost channel or a confirm that does not come leads to
@@ -121,24 +112,6 @@ impl Publisher {
         mandatory: bool,
     ) -> impl Future<Output = Result<Confirm, PublishError>> + Send + use<'_> {
         send(&self.inbox, Message::new(to, envelope, mandatory))
-    }
-
-    /// The same for one of many that nobody waits for singly: while many are under way it waits some milliseconds, so that it
-    /// goes out with others and costs everybody less. What waits so is not accepted yet, and is failed by [`close`](Self::close).
-    ///
-    /// # Errors
-    /// As [`publish`](Self::publish).
-    pub fn publish_together(
-        &self,
-        to: Address,
-        envelope: Envelope,
-        mandatory: bool,
-    ) -> impl Future<Output = Result<Confirm, PublishError>> + Send + use<'_> {
-        let message = Message::new(to, envelope, mandatory);
-        async move {
-            let _counted = self.under_way.count();
-            send(&self.together, message).await
-        }
     }
 
     /// How many mandatory messages no queue wanted, since the start.

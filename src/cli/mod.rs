@@ -21,6 +21,7 @@ pub mod request;
 pub mod requester;
 pub mod round_trip;
 pub mod schedule;
+mod scheduling;
 pub mod schema;
 pub mod send;
 pub mod settings;

@@ -1,7 +1,7 @@
 //! `switchboard worker`: the main job.
 
 use super::settings::{Settings, Work};
-use super::{runtime, signals};
+use super::{runtime, scheduling, signals};
 use crate::app;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Exporter, logging};
@@ -21,6 +21,8 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     logging::install(&logging::Options { format: config.log.format, level: config.log.level.clone() })?;
     // Before anything takes a metric's handle: handles taken earlier count nowhere.
     let exporter = Exporter::install()?;
+    // Before the other threads are started: they are scheduled as this one is.
+    scheduling::adopt(config.worker.scheduling);
     runtime()?.block_on(async {
         let shutdown = Shutdown::new();
         tokio::spawn(signals::obey(shutdown.clone()));

@@ -27,7 +27,8 @@ pub use memory::{Memory, Part};
 pub use problem::{Invalid, Problem, Source};
 pub use profiles::Profiles;
 pub use sections::{
-    AmqpSection, Config, HttpSection, LogSection, MqttSection, Protocol, QueueType, TlsSection, WorkerSection,
+    AmqpSection, Config, HttpSection, LogSection, MqttSection, Protocol, QueueType, Scheduling, TlsSection,
+    WorkerSection,
 };
 pub use url::{Secret, Url};
 

@@ -106,6 +106,7 @@ pub struct WorkerSection {
     pub bulk_devices: usize,
     pub bulk_concurrency: usize,
     pub bulk_hold: Duration,
+    pub scheduling: Scheduling,
 }
 
 /// `[http]`
@@ -122,6 +123,15 @@ pub struct LogSection {
     pub format: logging::Format,
     pub level: String,
     pub otlp_endpoint: Option<Url>,
+}
+
+/// How the kernel schedules a worker's threads (sched(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheduling {
+    /// Woken, they do not interrupt what runs.
+    Batch,
+    /// As those of any program.
+    Other,
 }
 
 /// The type of a queue.
@@ -281,6 +291,10 @@ impl WorkerSection {
                 |devices| usize::try_from(devices).unwrap_or(usize::MAX),
             ),
             bulk_hold: set(time, v, "worker.bulk_hold"),
+            scheduling: match set(text, v, "worker.scheduling").as_str() {
+                "other" => Scheduling::Other,
+                _ => Scheduling::Batch,
+            },
         }
     }
 }

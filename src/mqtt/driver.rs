@@ -1,7 +1,6 @@
 //! The one task that owns the connection: it carries between socket, session and handles, and decides nothing.
 
 use super::LinkState;
-use super::frames::LEAST_ROOM;
 use super::link::Link;
 use super::options::Options;
 use super::packet::{Accepted, Incoming};
@@ -41,10 +40,6 @@ enum End {
 
 /// How many operations are taken from the handles before the socket gets a turn.
 const BATCH: usize = 256;
-/// Where so many packets came at once, more are on their way; each by itself would wake this program, and the broker to write it.
-const MANY: usize = 4;
-/// How long those are waited for.
-const GATHER: Duration = Duration::from_millis(1);
 /// DISCONNECT: session taken over (MQTT 5.0, section 3.14.2.1).
 const SESSION_TAKEN_OVER: u8 = 0x8E;
 /// A broker of MQTT 3.1.1, and mosquitto 2.0 on MQTT 5 too, does not say that it closes a connection because another client
@@ -222,11 +217,7 @@ impl Driver {
         if let Err(end) = self.take_packets(link) {
             return end;
         }
-        let mut gathers = false;
         loop {
-            if std::mem::take(&mut gathers) {
-                sleep(GATHER).await;
-            }
             let now = Instant::now();
             // A socket that always has something to read must starve neither the clock nor those who leave.
             self.release();
@@ -271,11 +262,10 @@ impl Driver {
                         if turn.wrote > 0 {
                             self.session.on_written(link.written(), now);
                         }
-                        if turn.read > 0 {
-                            match self.take_packets(link) {
-                                Ok(packets) => gathers = are_followed(packets, turn.read),
-                                Err(end) => return end,
-                            }
+                        if turn.read > 0
+                            && let Err(end) = self.take_packets(link)
+                        {
+                            return end;
                         }
                         // Handles are served every turn too, or a flood of messages would starve them.
                         while batch.len() < room && let Ok(op) = self.ops.try_recv() {
@@ -299,34 +289,23 @@ impl Driver {
         }
     }
 
-    /// Takes what has come whole, and says how many packets that were.
-    fn take_packets(&mut self, link: &mut Link) -> Result<usize, End> {
+    /// Takes what has come whole.
+    fn take_packets(&mut self, link: &mut Link) -> Result<(), End> {
         let now = Instant::now();
-        let mut packets = 0;
         loop {
             match link.decode() {
-                Ok(None) => return Ok(packets),
+                Ok(None) => return Ok(()),
                 Ok(Some(Incoming::Disconnect { code: SESSION_TAKEN_OVER, reason })) => {
                     return Err(End::TakenOver(reason));
                 }
                 Ok(Some(Incoming::Disconnect { reason, .. })) => {
                     return Err(End::Lost(format!("the broker disconnected us: {reason}")));
                 }
-                Ok(Some(packet)) => {
-                    packets += 1;
-                    self.session.on_packet(packet, now);
-                }
+                Ok(Some(packet)) => self.session.on_packet(packet, now),
                 Err(error) => return Err(End::Lost(error.to_string())),
             }
         }
     }
-}
-
-/// Whether packets that came at once are to be waited for. With few nobody waits: a command that is alone does not pay for those
-/// that are not. Nor where the socket was not emptied, or this would bound how many bytes come in a second; over TLS it
-/// does, at some megabytes, since what is not decrypted yet does not show.
-fn are_followed(packets: usize, bytes: usize) -> bool {
-    packets >= MANY && bytes < LEAST_ROOM
 }
 
 async fn sleep_maybe(deadline: Option<Instant>) {
@@ -367,20 +346,6 @@ impl Future for Timer {
                 return std::task::Poll::Ready(());
             }
             sleep.as_mut().reset(wanted.into());
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_several_packets_that_emptied_the_socket_are_followed_by_others() {
-        let rows =
-            [(0, 1, false), (2, 200, false), (4, 200, true), (40, 4095, true), (40, 4096, false), (1, 16384, false)];
-        for (packets, bytes, expected) in rows {
-            assert_eq!(are_followed(packets, bytes), expected, "{packets} packets, {bytes} bytes");
         }
     }
 }

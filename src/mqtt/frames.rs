@@ -11,8 +11,6 @@ use tokio::io::{AsyncReadExt, AsyncWrite};
 /// Once this much waits for the socket, publishes wait where their deadlines still count.
 const OUTPUT_FULL: usize = 64 * 1024;
 const READ_SIZE: usize = 16 * 1024;
-/// The least room that a turn reads into: where less came there was no more. Over TLS it may be just what was decrypted so far.
-pub(crate) const LEAST_ROOM: usize = READ_SIZE / 4;
 /// PUBLISH, in the upper half of a packet's first byte (MQTT 5.0, section 2.1.2).
 const PUBLISH: u8 = 3;
 
@@ -86,7 +84,7 @@ impl Frames {
         if self.broken.is_none() {
             self.broken = self.poll_send(cx, &mut turn.wrote).err();
         }
-        if self.input.capacity() - self.input.len() < LEAST_ROOM {
+        if self.input.capacity() - self.input.len() < READ_SIZE / 4 {
             self.input.reserve(READ_SIZE);
         }
         // After a failed write too: a broker says why it closes, and which publishes it took, before it does.

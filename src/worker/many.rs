@@ -242,7 +242,7 @@ pub(super) struct Closed;
 async fn publish(shared: &Shared, taken: &Taken, device: &Arc<str>, result: Envelope) -> Said {
     let reply_to = taken.delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty());
     let Some(reply_to) = reply_to else { return Ok(()) };
-    match shared.outbox.reply_together(reply_to, result).await {
+    match shared.outbox.reply(reply_to, result).await {
         Ok(_) => Ok(()),
         Err(PublishError::Closed) => Err(Closed),
         // For good: it is as if nobody had asked.

@@ -50,16 +50,6 @@ impl Outbox {
         reply(&self.publisher, reply_to, envelope)
     }
 
-    /// The same for a result of a bulk, which waits a moment for others where there are many.
-    pub(crate) fn reply_together(
-        &self,
-        reply_to: &str,
-        envelope: Envelope,
-    ) -> impl Future<Output = Result<bool, PublishError>> + Send + use<'_> {
-        let sending = self.publisher.publish_together(Address::queue(reply_to), envelope, is_mandatory(reply_to));
-        async move { sending.await.map(routed) }
-    }
-
     /// Publishes a task that follows on another; says whether a queue took it.
     pub(crate) async fn send_on(&self, to: Address, envelope: Envelope) -> Result<bool, PublishError> {
         Ok(self.publisher.publish(to, envelope, true).await?.routed)

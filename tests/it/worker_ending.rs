@@ -75,6 +75,34 @@ async fn the_metrics_have_every_name_that_is_promised() {
     }
 }
 
+/// The scheduling policy of each thread of a process, by name, and its nice value (proc(5), fields 41 and 19 of stat).
+fn scheduled(pid: u32) -> Vec<(String, u32, i32)> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let stat = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap());
+    let of = |stat: String| {
+        let (name, rest) = stat.rsplit_once(") ").unwrap();
+        let fields: Vec<&str> = rest.split(' ').collect();
+        (name.split_once('(').unwrap().1.to_owned(), fields[38].parse().unwrap(), fields[16].parse().unwrap())
+    };
+    stat.map(of).collect()
+}
+
+#[tokio::test]
+async fn its_threads_interrupt_nobody_unless_it_is_told_or_has_a_nice_value() {
+    const SCHED_OTHER: u32 = 0;
+    const SCHED_BATCH: u32 = 3;
+    let scene = Scene::start(Dialect::Default).await;
+    let worker = scene.worker().await;
+    let (own, threads) = (scheduled(std::process::id())[0].clone(), scheduled(worker.pid()));
+    assert!(threads.iter().any(|(name, ..)| name == "lapin-io-loop"), "{threads:?}");
+    let expected = if own.2 == 0 { SCHED_BATCH } else { own.1 };
+    for (name, policy, nice) in threads {
+        assert_eq!((policy, nice), (expected, own.2), "{name}");
+    }
+    let told = scene.set("WORKER__SCHEDULING", "other").worker().await;
+    assert!(scheduled(told.pid()).iter().all(|(_, policy, _)| *policy == SCHED_OTHER));
+}
+
 #[tokio::test]
 async fn secrets_are_in_no_log() {
     let mut scene = Scene::start(Dialect::Default).await.set("LOG__LEVEL", "trace");

@@ -347,6 +347,13 @@ const MOST: &[Key] = &[
          Far below the broker's limit for an unacknowledged delivery, which is 30 minutes unless told otherwise.",
     ),
     key(
+        "worker.scheduling",
+        Kind::OneOf(&["batch", "other"]),
+        r#""batch""#,
+        "How Linux schedules the worker: as a \"batch\", which does not interrupt what runs when it is woken, or as any \"other\"\n\
+         program. A batch takes a quarter less of busy processors. One with a nice value is left as it is.",
+    ),
+    key(
         "http.listen",
         Kind::Listen,
         r#""127.0.0.1:9464""#,

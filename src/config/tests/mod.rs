@@ -76,6 +76,7 @@ fn without_any_source_the_defaults_are_those_of_the_contract() {
     assert_eq!((config.mqtt.max_answer_bytes, worker.late_ids, worker.breaker_devices), (1 << 20, 50_000, 100_000));
     assert_eq!((worker.recent_ids, worker.recent_reply_bytes, worker.recent_for.as_secs()), (10_000, 8 << 20, 600));
     assert_eq!((worker.patience.as_secs(), worker.hold.as_secs(), worker.bulk_hold.as_secs()), (3, 30, 600));
+    assert_eq!(worker.scheduling, Scheduling::Batch);
     assert_eq!((worker.max_devices, worker.bulk_devices, worker.bulk_concurrency), (100_000, 200_000, 1000));
     assert_eq!((config.celery.enabled, config.celery.queue.as_str()), (true, "switchboard.celery"));
     assert_eq!(
