@@ -15,6 +15,7 @@ use crate::outcome::{Executed, Outcome, Status};
 use crate::wire::celery;
 use crate::wire::native::{self, Summary, Timing};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
@@ -164,6 +165,7 @@ impl<'a> Devices<'a> {
         stop: CancellationToken,
     ) -> Result<(Status, Said), NotStarted> {
         let Self { shared, taken, .. } = *self;
+        shared.bulk_begun.fetch_add(1, Ordering::Relaxed);
         let device = command.device.clone();
         loop {
             let claimant = claimant(shared, self.made_at, self.guarantee, &taken.delivery, subject.clone());

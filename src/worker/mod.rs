@@ -47,6 +47,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use outbox::Outbox;
 use recent::Recent;
 use reporter::Reporter;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
@@ -119,6 +120,8 @@ pub(crate) struct Shared {
     pub(crate) bulk_slots: Arc<Semaphore>,
     /// When a job of a single device was taken.
     pub(crate) last_single: window::Last,
+    /// How many devices bulks began since the width of their window was last looked at.
+    pub(crate) bulk_begun: AtomicU64,
     /// One for each device of the bulks under way.
     pub(crate) bulk_room: Arc<Semaphore>,
     pub(crate) shutdown: Shutdown,
@@ -164,6 +167,7 @@ impl Worker {
             slots,
             bulk_slots,
             last_single: window::Last::default(),
+            bulk_begun: AtomicU64::new(0),
             bulk_room,
             shutdown,
         };

@@ -12,14 +12,31 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_millis(50);
-/// It is never narrower, and begins so.
-const LEAST: usize = 32;
+/// It begins so.
+const FIRST: usize = 32;
+/// It is never narrower: with devices that answer at once still some thousand a second.
+const LEAST: usize = 4;
+/// Bulks that began fewer devices than this between two looks are not what the broker is busy with.
+const FEW: u64 = 8;
 /// So long after a single command another one is to be expected.
-const SHARED_FOR: Duration = Duration::from_secs(30);
+const SHARED_FOR: Duration = Duration::from_secs(10);
 /// An acknowledgement may take so much longer than twice the shortest.
-const MORE: Duration = Duration::from_millis(4);
+const MORE: Duration = Duration::from_micros(300);
 /// How long it may take until what is under way has made room for a narrower window.
 const NARROWED_WITHIN: Duration = Duration::from_secs(1);
+
+/// What is seen at a look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seen {
+    /// How long the broker took on the mean; `None` where it acknowledged nothing.
+    took: Option<Duration>,
+    /// Whether the window is full.
+    is_full: bool,
+    /// Whether single commands share the way.
+    is_shared: bool,
+    /// How many devices bulks began since the last look.
+    begun: u64,
+}
 
 /// The window and what it is judged by.
 #[derive(Clone, Copy, Debug)]
@@ -36,16 +53,16 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(most: usize) -> Self {
         let most = most.max(1);
-        Self { width: LEAST.min(most), most, shortest: None, was_wide: false }
+        Self { width: FIRST.min(most), most, shortest: None, was_wide: false }
     }
 
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Looks at how long the broker took on the mean, at whether the window was full, and at whether single commands share the
-    /// way; says how wide it is from now on.
-    pub(super) fn look(&mut self, took: Option<Duration>, is_full: bool, is_shared: bool) -> usize {
+    /// Says how wide it is from now on.
+    pub(super) fn look(&mut self, seen: Seen) -> usize {
+        let Seen { took, is_full, is_shared, begun } = seen;
         let Some(took) = took else {
             // Nothing is on its way to the broker, so nobody waits there: devices are slow.
             self.width = if is_full { self.wider() } else { self.width };
@@ -56,7 +73,7 @@ impl Window {
         if !is_shared {
             self.was_wide = false;
         }
-        if is_shared && took > shortest * 2 + MORE {
+        if is_shared && begun >= FEW && took > shortest * 2 + MORE {
             self.was_wide = true;
             self.width = (self.width - self.width / 4).max(LEAST.min(self.most));
         } else if is_full {
@@ -81,8 +98,13 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     while hard.run_until_cancelled(ticks.tick()).await.is_some() {
         let slots = &shared.bulk_slots;
         let is_shared = shared.last_single.since().is_some_and(|since| since < SHARED_FOR);
-        let is_full = slots.available_permits() == 0;
-        let wanted = window.look(shared.commander.acknowledged_within(), is_full, is_shared);
+        let seen = Seen {
+            took: shared.commander.acknowledged_within(),
+            is_full: slots.available_permits() == 0,
+            is_shared,
+            begun: shared.bulk_begun.swap(0, Ordering::Relaxed),
+        };
+        let wanted = window.look(seen);
         if wanted > width {
             slots.add_permits(wanted - width);
             width = wanted;
@@ -132,39 +154,53 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    /// With many devices begun.
+    fn seen(took: Duration, is_full: bool, is_shared: bool) -> Seen {
+        Seen { took: Some(took), is_full, is_shared, begun: 100 }
+    }
+
     #[test]
     fn it_opens_for_slow_devices_within_a_few_looks() {
         let mut window = Window::new(1000);
-        let widths: Vec<usize> = (0..6).map(|_| window.look(Some(2 * MS), true, true)).collect();
+        let widths: Vec<usize> = (0..6).map(|_| window.look(seen(2 * MS, true, true))).collect();
         assert_eq!(widths, [64, 128, 256, 512, 1000, 1000]);
         let mut silent = Window::new(1000);
-        assert_eq!((silent.look(None, true, true), silent.look(None, false, true)), (64, 64));
+        let unseen = Seen { took: None, ..seen(MS, true, true) };
+        assert_eq!((silent.look(unseen), silent.look(Seen { is_full: false, ..unseen })), (64, 64));
     }
 
     #[test]
     fn it_narrows_while_the_broker_is_kept_waiting_and_opens_with_care_afterwards() {
         let mut window = Window::new(1000);
-        while window.look(Some(2 * MS), true, true) < 1000 {}
-        let narrowed: Vec<usize> = (0..4).map(|_| window.look(Some(40 * MS), true, true)).collect();
+        while window.look(seen(2 * MS, true, true)) < 1000 {}
+        let narrowed: Vec<usize> = (0..4).map(|_| window.look(seen(40 * MS, true, true))).collect();
         assert_eq!(narrowed, [750, 563, 423, 318]);
-        assert_eq!(window.look(Some(5 * MS), true, true), 318 + 318 / 8 + 1);
-        assert_eq!(window.look(Some(5 * MS), false, true), 358, "nobody needs more");
+        assert_eq!(window.look(seen(4 * MS, true, true)), 318 + 318 / 8 + 1);
+        assert_eq!(window.look(seen(4 * MS, false, true)), 358, "nobody needs more");
+    }
+
+    #[test]
+    fn it_does_not_narrow_where_bulks_are_not_what_the_broker_is_busy_with() {
+        let mut window = Window::new(1000);
+        while window.look(seen(2 * MS, true, true)) < 1000 {}
+        assert_eq!(window.look(Seen { begun: FEW - 1, ..seen(40 * MS, true, true) }), 1000);
+        assert_eq!(window.look(Seen { begun: FEW, ..seen(40 * MS, true, true) }), 750);
     }
 
     #[test]
     fn it_does_not_narrow_for_nobody() {
         let mut window = Window::new(1000);
-        while window.look(Some(2 * MS), true, false) < 1000 {}
-        assert_eq!(window.look(Some(400 * MS), true, false), 1000);
-        assert_eq!(window.look(Some(400 * MS), true, true), 750);
-        assert_eq!(window.look(Some(400 * MS), true, false), 1000);
+        while window.look(seen(2 * MS, true, false)) < 1000 {}
+        assert_eq!(window.look(seen(400 * MS, true, false)), 1000);
+        assert_eq!(window.look(seen(400 * MS, true, true)), 750);
+        assert_eq!(window.look(seen(400 * MS, true, false)), 1000);
     }
 
     #[test]
     fn a_broker_that_is_far_away_is_not_taken_for_one_that_is_busy() {
         let mut window = Window::new(500);
         for _ in 0..100 {
-            window.look(Some(80 * MS), true, true);
+            window.look(seen(80 * MS, true, true));
         }
         assert_eq!(window.width(), 500);
     }
@@ -172,11 +208,12 @@ mod tests {
     proptest! {
         #[test]
         fn it_stays_within_its_bounds(
-            most in 1usize..2000, looks in prop::collection::vec((prop::option::of(0u64..500), any::<bool>(), any::<bool>()), 0..200),
+            most in 1usize..2000,
+            looks in prop::collection::vec((prop::option::of(0u64..500), any::<bool>(), any::<bool>(), 0u64..20), 0..200),
         ) {
             let mut window = Window::new(most);
-            for (took, is_full, is_shared) in looks {
-                let width = window.look(took.map(Duration::from_millis), is_full, is_shared);
+            for (took, is_full, is_shared, begun) in looks {
+                let width = window.look(Seen { took: took.map(Duration::from_millis), is_full, is_shared, begun });
                 prop_assert!((LEAST.min(most)..=most).contains(&width));
             }
         }
