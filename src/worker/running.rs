@@ -8,7 +8,11 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// An id entered as running; forgotten on drop unless finished with a reply.
-pub(crate) struct Running {
+///
+/// On the heap: every future that hands it on has room for it twice, as an argument and as its own.
+pub(crate) struct Running(Box<Entered>);
+
+struct Entered {
     shared: Arc<Shared>,
     /// What it is known by: the job's id, or that of a piece of a bulk.
     key: Arc<str>,
@@ -32,20 +36,23 @@ impl Running {
 
     fn enter(shared: &Arc<Shared>, [key, id]: [&Arc<str>; 2], made_at: Option<u64>, is_piece: bool) -> Self {
         let watched = shared.cancels().run(id, made_at);
-        Self { shared: shared.clone(), key: key.clone(), id: id.clone(), watched, is_piece, done: false }
+        let (shared, key, id) = (shared.clone(), key.clone(), id.clone());
+        Self(Box::new(Entered { shared, key, id, watched, is_piece, done: false }))
     }
 
     /// Cancelled when the job is called off.
     pub(crate) fn cancel(&self) -> CancellationToken {
-        self.watched.token.clone()
+        self.0.watched.token.clone()
     }
 
     /// Remembers what came of the job, for its repetitions.
     pub(crate) fn finish(mut self, end: End) {
-        self.done = true;
-        self.end(end);
+        self.0.done = true;
+        self.0.end(end);
     }
+}
 
+impl Entered {
     fn end(&self, end: End) {
         let shared = &self.shared;
         let (memory, limits): (&Mutex<Recent>, _) = match self.is_piece {
@@ -57,7 +64,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for Entered {
     fn drop(&mut self) {
         if !self.done {
             self.end(End::Nothing);
