@@ -88,7 +88,7 @@ fn scheduled(pid: u32) -> Vec<(String, u32, i32)> {
 }
 
 #[tokio::test]
-async fn its_threads_interrupt_nobody_unless_it_is_told_or_has_a_nice_value() {
+async fn its_threads_interrupt_nobody_unless_it_is_told_otherwise() {
     const SCHED_OTHER: u32 = 0;
     const SCHED_BATCH: u32 = 3;
     let scene = Scene::start(Dialect::Default).await;
