@@ -1,9 +1,11 @@
 //! One command to many devices within one worker: a window, a pace, a threshold, and a tally that always adds up.
 
 pub mod coordinator;
+mod slots;
 mod tally;
 mod targets;
 
+pub use slots::{Slot, Slots};
 pub use tally::{MAX_FAILED, TALLY, Tally};
 pub use targets::{Targets, WrongTargets};
 
@@ -17,7 +19,6 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -30,7 +31,7 @@ pub struct Order {
     /// What came of it before it came here.
     pub tally: Tally,
     /// Shared by all bulks: each device that is commanded has one of these.
-    pub slots: Arc<Semaphore>,
+    pub slots: Slots,
     /// Nothing new begins after this; the rest is for somebody else.
     pub until: Instant,
     /// The worker stops: nothing new begins, the rest is for somebody else.
@@ -51,11 +52,13 @@ pub enum Ended {
 
 /// Who commands the devices and says what came of each; awaited before the device counts as done, so that nothing piles up.
 pub trait Crew: Sync {
-    /// Commands one device and reports what came of it, unless it was not begun. Called in the order of the devices.
+    /// Commands one device and reports what came of it, unless it was not begun. Called in the order of the devices. The slot
+    /// hears of the outcome, and is kept until the outcome is reported.
     fn command(
         &self,
         command: Command,
         stop: CancellationToken,
+        slot: Slot,
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send;
     /// Reports what came of a device that is not commanded.
     fn report(&self, device: Arc<str>, outcome: Outcome) -> impl Future<Output = ()> + Send;
@@ -100,7 +103,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
         let has_room = may_start && running.len() < window;
         if has_room
             && next_start <= Instant::now()
-            && let Some(slot) = free.take().or_else(|| slots.clone().try_acquire_owned().ok())
+            && let Some(slot) = free.take().or_else(|| slots.try_one())
             && let Some(target) = waiting.pop_front()
         {
             running.push(one(slot, &command, target, stop.clone(), crew));
@@ -122,7 +125,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
             turn.set(Some(async move {
                 sleep_until(at.into()).await;
                 // In turn with the other bulks. Kept once it is there: given back and asked for again, it would be the next one's.
-                timeout_at(until.into(), slots.acquire_owned()).await.ok()?.ok()
+                timeout_at(until.into(), slots.one()).await.ok()?
             }));
         }
         tokio::select! {
@@ -154,9 +157,9 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
     }
 }
 
-/// Commands one device, and keeps the slot until its outcome is told.
+/// Commands one device.
 fn one<'a, C: Crew>(
-    slot: OwnedSemaphorePermit,
+    slot: Slot,
     command: &Command,
     target: Target,
     stop: CancellationToken,
@@ -165,14 +168,12 @@ fn one<'a, C: Crew>(
     let payload = target.payload.clone().unwrap_or_else(|| command.payload.clone());
     let command = Command { device: target.device.clone(), payload, bulk: true, ..command.clone() };
     // Thousands of bytes, which every future around it would copy once more.
-    let commanded = Box::pin(crew.command(command, stop));
+    let commanded = Box::pin(crew.command(command, stop, slot));
     async move {
-        let done = match commanded.await {
+        match commanded.await {
             Err(why) => One::NotStarted(target, why),
             Ok(status) => One::Done(target.device, status),
-        };
-        drop(slot);
-        done
+        }
     }
 }
 

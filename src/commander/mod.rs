@@ -18,6 +18,7 @@ mod refusal;
 mod sending;
 mod verdict;
 
+pub(crate) use acknowledgements::Took;
 pub use command::{Command, CommandFuture, Many};
 pub use exchange::LateHandler;
 pub(crate) use permit::{Bounds, Permit};
@@ -193,9 +194,9 @@ impl Commander {
         Many::new(self.clone(), devices, Command::new("".into(), command.into(), payload.into()))
     }
 
-    /// The mean time that the broker took to acknowledge a command since this was asked last; `None` where it acknowledged none.
-    pub(crate) fn acknowledged_within(&self) -> Option<std::time::Duration> {
-        self.inner.exchanges.acknowledgements.mean()
+    /// How long the broker took to acknowledge commands since this was asked last; `None` where it acknowledged none.
+    pub(crate) fn acknowledged_within(&self) -> Option<Took> {
+        self.inner.exchanges.acknowledgements.look()
     }
 
     /// Subscribes to the answers of a profile that has one filter for all, so that its first command need not wait. The

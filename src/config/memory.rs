@@ -59,7 +59,8 @@ impl Config {
         // JSON in JSON as it stands; bytes in base64, and text with escapes, up to twice as long.
         let result = answer.saturating_mul(2);
         let jobs = number(worker.concurrency);
-        let commands = jobs.saturating_add(number(worker.bulk_concurrency));
+        // As many devices of bulks again whose outcome is on its way.
+        let commands = jobs.saturating_add(number(worker.bulk_concurrency).saturating_mul(2));
         let claims = u64::from(worker.claims);
         let has_queue = self.celery.enabled && self.celery.queue != amqp.queue;
         let tasks = u64::from(has_queue) * (2 * u64::from(self.celery.prefetch) + 2);

@@ -10,7 +10,7 @@ use super::reporter::Account;
 use super::running::Running;
 use super::{PIECES, Shared, Source};
 use crate::amqp::Delivery;
-use crate::bulk::{self, Crew, Order, Tally};
+use crate::bulk::{self, Crew, Order, Slot, Tally};
 use crate::claims::Subject;
 use crate::commander::{Command, NotStarted};
 use crate::deadline::Now;
@@ -242,6 +242,7 @@ impl Crew for Pieces<'_> {
         &self,
         command: Command,
         stop: CancellationToken,
+        mut slot: Slot,
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
         let place = self.next();
         let (id, device) = (self.piece.job.id.clone(), command.device.clone());
@@ -250,7 +251,7 @@ impl Crew for Pieces<'_> {
             let subject = Subject { id, device: Some(device.clone()), nth: place };
             let ran = tokio::select! {
                 biased;
-                ran = self.devices.run(command, subject, stop) => ran,
+                ran = self.devices.run(command, subject, stop, &mut slot) => ran,
                 () = self.hard.cancelled(), if at_most_once => {
                     Ok((Status::Unknown, self.devices.end(&device, &stopped(), None).await))
                 }

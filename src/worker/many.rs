@@ -5,7 +5,7 @@ use super::intake::{Taken, claimant, command, with_claim};
 use super::running::Running;
 use super::{Shared, handle};
 use crate::amqp::PublishError;
-use crate::bulk::{self, Crew, Order, Tally};
+use crate::bulk::{self, Crew, Order, Slot, Tally};
 use crate::claims::{Claim, Subject};
 use crate::commander::{Command, NotStarted};
 use crate::deadline::Now;
@@ -163,6 +163,7 @@ impl<'a> Devices<'a> {
         command: Command,
         subject: Subject,
         stop: CancellationToken,
+        slot: &mut Slot,
     ) -> Result<(Status, Said), NotStarted> {
         let Self { shared, taken, .. } = *self;
         shared.bulk_begun.fetch_add(1, Ordering::Relaxed);
@@ -177,6 +178,9 @@ impl<'a> Devices<'a> {
                     claimed::run(shared, claimant.as_deref(), begun, late).await
                 }
             };
+            if self.stream {
+                slot.answered().await;
+            }
             let (outcome, claim) = match ran {
                 Ran::Outcome(outcome, claim) => (outcome, claim),
                 Ran::Repeat(reply, status) => {
@@ -216,11 +220,12 @@ impl Crew for Devices<'_> {
         &self,
         command: Command,
         stop: CancellationToken,
+        mut slot: Slot,
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
         // Now, in the order of the devices, and not when the future is first polled.
         let subject = self.subject(&command.device);
         // Unsaid, it is because the program ends; then the delivery is not acked either.
-        async move { self.run(command, subject, stop).await.map(|(status, _)| status) }
+        async move { self.run(command, subject, stop, &mut slot).await.map(|(status, _)| status) }
     }
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {

@@ -37,6 +37,7 @@ pub use source::{Dialect, Intake, Kind, Source};
 pub use spread::Spread;
 
 use crate::amqp::{self, ChannelPool, Publisher, Stream, StreamRecord};
+use crate::bulk::Slots;
 use crate::bulk::coordinator::CalledOff;
 use crate::claims::Log;
 use crate::commander::Commander;
@@ -117,7 +118,7 @@ pub(crate) struct Shared {
     /// One for each job under way, whichever queue it came from.
     slots: Arc<Semaphore>,
     /// One for each device that a bulk commands.
-    pub(crate) bulk_slots: Arc<Semaphore>,
+    pub(crate) bulk_slots: Slots,
     /// When a job of a single device was taken.
     pub(crate) last_single: window::Last,
     /// How many devices bulks began since the width of their window was last looked at.
@@ -152,7 +153,7 @@ impl Worker {
     ) -> Self {
         let outbox = Outbox::start(publisher, channels, &options);
         let slots = Arc::new(Semaphore::new(options.concurrency.max(1)));
-        let bulk_slots = Arc::new(Semaphore::new(Window::new(options.bulk_concurrency).width()));
+        let bulk_slots = Slots::new(Window::new(options.bulk_concurrency).width());
         let bulk_room = Arc::new(Semaphore::new(options.bulk_devices.max(1)));
         let reporter = Reporter::start(outbox.clone());
         let shared = Shared {

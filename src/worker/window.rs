@@ -2,13 +2,16 @@
 //!
 //! Devices that answer at once let a bulk fill every queue on the way to them, and a single command waits behind all of it. How long
 //! the MQTT broker takes to acknowledge shows that, whatever the devices themselves take: slow devices leave the window wide. Where
-//! no single command has come for a while nobody is kept waiting, and the window is as wide as it may be.
+//! no single command has come for a while nobody is kept waiting, and the window is as wide as it may be. As narrow as it can be,
+//! and still in the way, a place rests before the next device has it: on machines that brokers and workers share, even a few devices
+//! that are always under way take all the processors.
 
 use super::Shared;
+use crate::commander::Took;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_millis(50);
@@ -20,22 +23,30 @@ const LEAST: usize = 4;
 const FEW: u64 = 8;
 /// So long after a single command another one is to be expected.
 const SHARED_FOR: Duration = Duration::from_secs(10);
-/// An acknowledgement may take so much longer than twice the shortest.
-const MORE: Duration = Duration::from_micros(300);
+/// An acknowledgement may take so much longer than twice the shortest, or a quarter longer than is usual without bulks.
+const MORE: Duration = Duration::from_micros(200);
+/// So much longer the shortest is taken to be at each look: one percent a second.
+const FORGOTTEN: f64 = 0.0005;
+/// By so much the rest changes at a look.
+const REST: Duration = Duration::from_millis(1);
+/// No place stays empty for longer.
+const LONGEST_REST: Duration = Duration::from_millis(8);
 /// How long it may take until what is under way has made room for a narrower window.
 const NARROWED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is seen at a look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    /// How long the broker took on the mean; `None` where it acknowledged nothing.
-    took: Option<Duration>,
+    /// How long the broker took; `None` where it acknowledged nothing.
+    took: Option<Took>,
     /// Whether the window is full.
     is_full: bool,
     /// Whether single commands share the way.
     is_shared: bool,
     /// How many devices bulks began since the last look.
     begun: u64,
+    /// Whether no device of a bulk is under way now.
+    is_idle: bool,
 }
 
 /// The window and what it is judged by.
@@ -43,9 +54,16 @@ pub(super) struct Seen {
 pub(super) struct Window {
     /// Devices at one time.
     width: usize,
+    /// How long a place stays empty before the next device has it; only where the window is as narrow as can be.
+    rest: Duration,
     most: usize,
-    /// The shortest time that an acknowledgement took, as a mean over some; it is forgotten little by little.
+    /// The shortest time that an acknowledgement took. It is forgotten little by little while the window can show a new one: under
+    /// the load of a bulk that nobody has to share, all of them take longer.
     shortest: Option<Duration>,
+    /// What an acknowledgement takes on the mean while no bulk is under way here; the last looks count most.
+    usual: Option<Duration>,
+    /// Whether none was at the last look.
+    was_idle: bool,
     /// Whether it was ever too wide: before that it doubles.
     was_wide: bool,
 }
@@ -53,7 +71,15 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(most: usize) -> Self {
         let most = most.max(1);
-        Self { width: FIRST.min(most), most, shortest: None, was_wide: false }
+        Self {
+            width: FIRST.min(most),
+            rest: Duration::ZERO,
+            most,
+            shortest: None,
+            usual: None,
+            was_idle: false,
+            was_wide: false,
+        }
     }
 
     pub(super) fn width(&self) -> usize {
@@ -62,20 +88,35 @@ impl Window {
 
     /// Says how wide it is from now on.
     pub(super) fn look(&mut self, seen: Seen) -> usize {
-        let Seen { took, is_full, is_shared, begun } = seen;
+        let Seen { took, is_full, is_shared, begun, is_idle } = seen;
+        let no_bulk = std::mem::replace(&mut self.was_idle, is_idle) && begun == 0;
         let Some(took) = took else {
+            self.rest = Duration::ZERO;
             // Nothing is on its way to the broker, so nobody waits there: devices are slow.
             self.width = if is_full { self.wider() } else { self.width };
             return self.width;
         };
-        let shortest = self.shortest.map_or(took, |shortest| shortest + shortest / 200).min(took);
+        let forgotten = if is_shared { FORGOTTEN } else { 0.0 };
+        let known = self.shortest.map_or(took.shortest, |shortest| shortest.mul_f64(1.0 + forgotten));
+        let shortest = known.min(took.shortest);
         self.shortest = Some(shortest);
         if !is_shared {
             self.was_wide = false;
         }
-        if is_shared && begun >= FEW && took > shortest * 2 + MORE {
+        if no_bulk {
+            self.usual = Some(self.usual.map_or(took.mean, |usual| (usual * 15 + took.mean) / 16));
+        }
+        let limit = (shortest * 2 + MORE).max(self.usual.unwrap_or_default() * 5 / 4);
+        if is_shared && begun >= FEW && took.mean > limit {
             self.was_wide = true;
-            self.width = (self.width - self.width / 4).max(LEAST.min(self.most));
+            let fewer = if took.mean > limit * 2 { self.width / 2 } else { self.width / 4 };
+            let least = LEAST.min(self.most);
+            if self.width == least {
+                self.rest = (self.rest + REST).min(LONGEST_REST);
+            }
+            self.width = (self.width - fewer).max(least);
+        } else if !self.rest.is_zero() {
+            self.rest -= REST;
         } else if is_full {
             self.width = self.wider();
         }
@@ -100,21 +141,20 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         let is_shared = shared.last_single.since().is_some_and(|since| since < SHARED_FOR);
         let seen = Seen {
             took: shared.commander.acknowledged_within(),
-            is_full: slots.available_permits() == 0,
+            is_full: slots.are_taken(),
             is_shared,
             begun: shared.bulk_begun.swap(0, Ordering::Relaxed),
+            is_idle: slots.are_free(width),
         };
         let wanted = window.look(seen);
+        slots.rest_for(window.rest);
         if wanted > width {
-            slots.add_permits(wanted - width);
+            slots.add(wanted - width);
             width = wanted;
         }
         // In turn with those who want to command a device: what is under way has to end first.
-        let too_many = u32::try_from(width.saturating_sub(wanted)).unwrap_or(0);
-        if too_many > 0
-            && let Ok(Ok(permits)) = timeout(NARROWED_WITHIN, slots.acquire_many(too_many)).await
-        {
-            permits.forget();
+        let too_many = width.saturating_sub(wanted);
+        if too_many > 0 && slots.remove(too_many, NARROWED_WITHIN).await {
             width = wanted;
         }
     }
@@ -154,9 +194,9 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// With many devices begun.
+    /// With many devices begun, and acknowledgements that take alike.
     fn seen(took: Duration, is_full: bool, is_shared: bool) -> Seen {
-        Seen { took: Some(took), is_full, is_shared, begun: 100 }
+        Seen { took: Some(Took { mean: took, shortest: took }), is_full, is_shared, begun: 100, is_idle: false }
     }
 
     #[test]
@@ -174,9 +214,10 @@ mod tests {
         let mut window = Window::new(1000);
         while window.look(seen(2 * MS, true, true)) < 1000 {}
         let narrowed: Vec<usize> = (0..4).map(|_| window.look(seen(40 * MS, true, true))).collect();
-        assert_eq!(narrowed, [750, 563, 423, 318]);
-        assert_eq!(window.look(seen(4 * MS, true, true)), 318 + 318 / 8 + 1);
-        assert_eq!(window.look(seen(4 * MS, false, true)), 358, "nobody needs more");
+        assert_eq!(narrowed, [500, 250, 125, 63]);
+        assert_eq!(window.look(seen(5 * MS, true, true)), 48, "with more care where little is missing");
+        assert_eq!(window.look(seen(4 * MS, true, true)), 48 + 48 / 8 + 1);
+        assert_eq!(window.look(seen(4 * MS, false, true)), 55, "nobody needs more");
     }
 
     #[test]
@@ -184,7 +225,7 @@ mod tests {
         let mut window = Window::new(1000);
         while window.look(seen(2 * MS, true, true)) < 1000 {}
         assert_eq!(window.look(Seen { begun: FEW - 1, ..seen(40 * MS, true, true) }), 1000);
-        assert_eq!(window.look(Seen { begun: FEW, ..seen(40 * MS, true, true) }), 750);
+        assert_eq!(window.look(Seen { begun: FEW, ..seen(40 * MS, true, true) }), 500);
     }
 
     #[test]
@@ -192,7 +233,7 @@ mod tests {
         let mut window = Window::new(1000);
         while window.look(seen(2 * MS, true, false)) < 1000 {}
         assert_eq!(window.look(seen(400 * MS, true, false)), 1000);
-        assert_eq!(window.look(seen(400 * MS, true, true)), 750);
+        assert_eq!(window.look(seen(400 * MS, true, true)), 500);
         assert_eq!(window.look(seen(400 * MS, true, false)), 1000);
     }
 
@@ -205,16 +246,87 @@ mod tests {
         assert_eq!(window.width(), 500);
     }
 
+    #[test]
+    fn a_broker_that_was_only_seen_busy_is_known_by_its_shortest_acknowledgement() {
+        let busy = Seen { took: Some(Took { mean: 20 * MS, shortest: MS }), ..seen(MS, true, false) };
+        let mut window = Window::new(1000);
+        while window.look(busy) < 1000 {}
+        // An hour in which all of them take long, and nobody has to share.
+        for _ in 0..72_000 {
+            window.look(seen(20 * MS, true, false));
+        }
+        assert_eq!(window.look(seen(20 * MS, true, true)), 500);
+    }
+
+    #[test]
+    fn a_broker_that_is_slower_for_good_is_not_taken_for_a_busy_one_for_ever() {
+        let mut window = Window::new(1000);
+        while window.look(seen(2 * MS, true, true)) < 1000 {}
+        assert_eq!((0..30).map(|_| window.look(seen(10 * MS, true, true))).last(), Some(LEAST));
+        // Two minutes with single commands all the time.
+        assert_eq!((0..2_400).map(|_| window.look(seen(10 * MS, true, true))).last(), Some(1000));
+    }
+
+    #[test]
+    fn a_broker_that_is_no_faster_without_bulks_is_not_taken_for_one_that_they_keep_busy() {
+        let of = |mean| Some(Took { mean, shortest: MS / 10 });
+        let mut window = Window::new(1000);
+        let idle = Seen { took: of(5 * MS), is_full: false, begun: 0, is_idle: true, ..seen(MS, true, true) };
+        let busy = |mean| Seen { took: of(mean), ..seen(MS, true, true) };
+        for _ in 0..100 {
+            window.look(idle);
+        }
+        while window.look(busy(6 * MS)) < 1000 {}
+        // Nothing began, but what began before may still be under way.
+        for _ in 0..100 {
+            window.look(Seen { begun: 0, ..busy(50 * MS) });
+        }
+        assert_eq!(window.look(busy(7 * MS)), 750);
+    }
+
+    #[test]
+    fn as_narrow_as_can_be_its_places_rest_and_rest_no_longer_than_they_must() {
+        let mut window = Window::new(1000);
+        window.look(seen(MS, true, true));
+        while window.look(seen(40 * MS, true, true)) > LEAST {}
+        assert_eq!(window.rest, Duration::ZERO);
+        let rests: Vec<Duration> = (0..9)
+            .map(|_| {
+                window.look(seen(40 * MS, true, true));
+                window.rest
+            })
+            .collect();
+        let expected = [1, 2, 3, 4, 5, 6, 7, 8, 8].map(|rest| rest * MS);
+        assert_eq!(rests, expected);
+        assert_eq!((window.look(seen(MS, true, true)), window.rest), (LEAST, 7 * MS), "first this, then the width");
+        assert_eq!((window.look(Seen { took: None, ..seen(MS, true, true) }), window.rest), (5, Duration::ZERO));
+        assert_eq!(window.look(seen(40 * MS, true, true)), LEAST);
+        window.look(seen(40 * MS, true, true));
+        assert_eq!(window.rest, MS);
+        assert_eq!(
+            (window.look(seen(40 * MS, true, false)), window.rest),
+            (LEAST, Duration::ZERO),
+            "nobody to wait for"
+        );
+    }
+
     proptest! {
         #[test]
         fn it_stays_within_its_bounds(
             most in 1usize..2000,
-            looks in prop::collection::vec((prop::option::of(0u64..500), any::<bool>(), any::<bool>(), 0u64..20), 0..200),
+            looks in prop::collection::vec(
+                (prop::option::of((0u64..500, 0u64..500)), any::<bool>(), any::<bool>(), any::<bool>(), 0u64..20),
+                0..200,
+            ),
         ) {
             let mut window = Window::new(most);
-            for (took, is_full, is_shared, begun) in looks {
-                let width = window.look(Seen { took: took.map(Duration::from_millis), is_full, is_shared, begun });
+            for (took, is_full, is_shared, is_idle, begun) in looks {
+                let took = took.map(|(shortest, more)| {
+                    Took { mean: Duration::from_millis(shortest + more), shortest: Duration::from_millis(shortest) }
+                });
+                let width = window.look(Seen { took, is_full, is_shared, begun, is_idle });
                 prop_assert!((LEAST.min(most)..=most).contains(&width));
+                prop_assert!(window.rest <= LONGEST_REST && (window.rest.is_zero() || width == LEAST.min(most)));
             }
         }
     }
