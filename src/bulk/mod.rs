@@ -53,7 +53,7 @@ pub enum Ended {
 /// Who commands the devices and says what came of each; awaited before the device counts as done, so that nothing piles up.
 pub trait Crew: Sync {
     /// Commands one device and reports what came of it, unless it was not begun. Called in the order of the devices. The slot
-    /// hears of the outcome, and is kept until the outcome is reported.
+    /// is kept until the outcome is reported; where that takes its time, it hears of the outcome before.
     fn command(
         &self,
         command: Command,
@@ -167,9 +167,11 @@ fn one<'a, C: Crew>(
 ) -> impl Future<Output = One> + use<'a, C> {
     let payload = target.payload.clone().unwrap_or_else(|| command.payload.clone());
     let command = Command { device: target.device.clone(), payload, bulk: true, ..command.clone() };
+    let rest = slot.rest();
     // Thousands of bytes, which every future around it would copy once more.
     let commanded = Box::pin(crew.command(command, stop, slot));
     async move {
+        rest.await;
         match commanded.await {
             Err(why) => One::NotStarted(target, why),
             Ok(status) => One::Done(target.device, status),

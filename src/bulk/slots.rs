@@ -4,17 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
+
+/// Places are removed in so many parts.
+const PARTS: usize = 8;
 
 /// Places for devices, shared by all bulks; cheap to clone.
 ///
-/// A device has one until it has its outcome, and then one of as many others until the outcome is told. So the way to the devices
-/// is not idle while the broker confirms results, nor the other way round, and still nothing piles up anywhere.
+/// A device has one until it has its outcome, and then, where results are streamed, one of as many others until the outcome is told.
+/// So the way to the devices is not idle while the broker confirms results, nor the other way round, and still nothing piles up.
 #[derive(Clone, Debug)]
 pub struct Slots {
     devices: Arc<Semaphore>,
     telling: Arc<Semaphore>,
-    /// Microseconds for which a place stays empty before the next device has it.
+    /// Microseconds for which a device that has a place waits before it begins.
     rest: Arc<AtomicU64>,
 }
 
@@ -22,6 +25,7 @@ pub struct Slots {
 #[derive(Debug)]
 pub struct Slot {
     telling: Arc<Semaphore>,
+    rest: Duration,
     has: OwnedSemaphorePermit,
     is_answered: bool,
 }
@@ -38,29 +42,22 @@ impl Slots {
 
     /// A place for a device, if there is one.
     pub(super) fn try_one(&self) -> Option<Slot> {
-        if self.rest.load(Ordering::Relaxed) > 0 {
-            return None;
-        }
         self.devices.clone().try_acquire_owned().ok().map(|has| self.slot(has))
     }
 
     /// A place for a device, in turn with the others who wait. Cancel-safe, but the turn is lost.
     pub(super) async fn one(&self) -> Option<Slot> {
-        let has = self.devices.clone().acquire_owned().await.ok()?;
-        let rest = Duration::from_micros(self.rest.load(Ordering::Relaxed));
-        if !rest.is_zero() {
-            sleep(rest).await;
-        }
-        Some(self.slot(has))
+        self.devices.clone().acquire_owned().await.ok().map(|has| self.slot(has))
     }
 
-    /// How long a place stays empty from now on before the next device has it.
+    /// How long whoever has a place from now on waits before it begins.
     pub fn rest_for(&self, rest: Duration) {
         self.rest.store(u64::try_from(rest.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn slot(&self, has: OwnedSemaphorePermit) -> Slot {
-        Slot { telling: self.telling.clone(), has, is_answered: false }
+        let rest = Duration::from_micros(self.rest.load(Ordering::Relaxed));
+        Slot { telling: self.telling.clone(), rest, has, is_answered: false }
     }
 
     /// Whether no device may begin.
@@ -79,19 +76,35 @@ impl Slots {
         self.telling.add_permits(places);
     }
 
-    /// So many fewer of each, as soon as they are free, in turn with those who want one. Says whether that was in time; if not,
-    /// there are as many as before.
-    pub async fn remove(&self, places: usize, within: Duration) -> bool {
-        let places = u32::try_from(places).unwrap_or(u32::MAX);
-        let both = async { tokio::try_join!(self.devices.acquire_many(places), self.telling.acquire_many(places)) };
-        let Ok(Ok((devices, telling))) = timeout(within, both).await else { return false };
-        devices.forget();
-        telling.forget();
-        true
+    /// Up to so many fewer of each, as soon as they are free, in turn with those who want one. Says how many of each went in time.
+    pub async fn remove(&self, places: usize, within: Duration) -> usize {
+        let until = Instant::now() + within;
+        let mut removed = 0;
+        // In parts: all of them may not be free at one time, and what is held until they are is missing meanwhile.
+        while removed < places {
+            let part = (places - removed).min(places.div_ceil(PARTS));
+            let count = u32::try_from(part).unwrap_or(u32::MAX);
+            let both = async { tokio::try_join!(self.devices.acquire_many(count), self.telling.acquire_many(count)) };
+            let Ok(Ok((devices, telling))) = timeout_at(until, both).await else { break };
+            devices.forget();
+            telling.forget();
+            removed += part;
+        }
+        removed
     }
 }
 
 impl Slot {
+    /// Waits as long as whoever has a place is to wait before it begins. Cancel-safe.
+    pub(super) fn rest(&self) -> impl Future<Output = ()> + use<> {
+        let rest = self.rest;
+        async move {
+            if !rest.is_zero() {
+                sleep(rest).await;
+            }
+        }
+    }
+
     /// The device has its outcome, and another one may begin; waits while too many outcomes are untold. Cancel-safe.
     pub async fn answered(&mut self) {
         if !self.is_answered
@@ -106,7 +119,8 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::Instant;
+    use futures_util::FutureExt;
+    use tokio::time::timeout;
 
     #[tokio::test]
     async fn a_device_that_has_its_outcome_makes_room_for_another_while_few_are_untold() {
@@ -126,29 +140,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_rests_before_the_next_device_has_it() {
-        let slots = Slots::new(1);
+    async fn whoever_has_a_place_rests_before_it_begins() {
+        let slots = Slots::new(2);
+        let quick = slots.try_one().expect("free");
         slots.rest_for(Duration::from_millis(5));
-        assert!(slots.try_one().is_none(), "at once nobody has one");
+        let slow = slots.try_one().expect("free");
         let began = Instant::now();
-        let first = slots.one().await.expect("free");
+        slow.rest().await;
         assert!(began.elapsed() >= Duration::from_millis(5));
-        drop(first);
-        slots.rest_for(Duration::ZERO);
-        assert!(slots.try_one().is_some());
+        assert_eq!(quick.rest().now_or_never(), Some(()));
     }
 
     #[tokio::test]
     async fn there_are_fewer_once_they_are_free() {
-        let slots = Slots::new(3);
-        let mut held = slots.try_one().expect("free");
-        assert!(!slots.remove(3, Duration::from_millis(20)).await);
-        assert!(slots.remove(2, Duration::from_millis(20)).await);
+        const SOON: Duration = Duration::from_millis(20);
+        let slots = Slots::new(20);
+        let mut held: Vec<Slot> = (0..4).map(|_| slots.try_one().expect("free")).collect();
+        // Parts of three: sixteen are free.
+        assert_eq!(slots.remove(20, SOON).await, 15);
+        assert!(!slots.are_taken());
+        held.truncate(1);
+        assert_eq!(slots.remove(4, SOON).await, 4);
         assert!(slots.are_taken());
-        held.answered().await;
-        assert!(!slots.remove(1, Duration::from_millis(20)).await, "one outcome is untold");
+        held[0].answered().await;
+        assert_eq!(slots.remove(1, SOON).await, 0, "one outcome is untold");
         drop(held);
-        slots.add(1);
-        assert!(slots.try_one().is_some());
+        assert!(slots.are_free(1) && !slots.are_free(2));
+        assert_eq!(slots.remove(1, SOON).await, 1);
+        slots.add(2);
+        assert!(slots.are_free(2) && !slots.are_free(3));
     }
 }

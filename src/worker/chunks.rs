@@ -176,7 +176,7 @@ async fn say(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, out
     let told = stream::iter(bulk.targets.into_iter().zip(piece.chunk.at.iter())).map(|(target, place)| {
         let devices = &devices;
         async move {
-            match devices.end(&target.device, outcome, None).await {
+            match devices.end(&target.device, outcome).await {
                 Ok(()) => {
                     metrics().bulk_device(outcome.status);
                     account.tell(vec![place], Some(outcome.status)).await;
@@ -253,7 +253,7 @@ impl Crew for Pieces<'_> {
                 biased;
                 ran = self.devices.run(command, subject, stop, &mut slot) => ran,
                 () = self.hard.cancelled(), if at_most_once => {
-                    Ok((Status::Unknown, self.devices.end(&device, &stopped(), None).await))
+                    Ok((Status::Unknown, self.devices.end(&device, &stopped()).await))
                 }
             };
             match &ran {
@@ -267,7 +267,7 @@ impl Crew for Pieces<'_> {
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {
         let place = self.next();
-        match self.devices.end(&device, &outcome, None).await {
+        match self.devices.end(&device, &outcome).await {
             Ok(()) => self.account.tell(vec![place], Some(outcome.status)).await,
             Err(_) => self.account.fail(),
         }

@@ -6,7 +6,7 @@ use super::running::Running;
 use super::{Shared, handle};
 use crate::amqp::PublishError;
 use crate::bulk::{self, Crew, Order, Slot, Tally};
-use crate::claims::{Claim, Subject};
+use crate::claims::Subject;
 use crate::commander::{Command, NotStarted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
@@ -14,6 +14,7 @@ use crate::job::{Bulk, BulkResults, Guarantee, Job, Target, Targets};
 use crate::outcome::{Executed, Outcome, Status};
 use crate::wire::celery;
 use crate::wire::native::{self, Summary, Timing};
+use futures_util::future::join;
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -178,14 +179,13 @@ impl<'a> Devices<'a> {
                     claimed::run(shared, claimant.as_deref(), begun, late).await
                 }
             };
-            if self.stream {
-                slot.answered().await;
-            }
             let (outcome, claim) = match ran {
                 Ran::Outcome(outcome, claim) => (outcome, claim),
                 Ran::Repeat(reply, status) => {
+                    slot.answered().await;
                     let correlation_id = Some(taken.origin.correlation_id.clone());
-                    let said = self.say(&device, Envelope { correlation_id, ..Envelope::clone(&reply) }).await;
+                    let said = self.stream.then(|| Envelope { correlation_id, ..Envelope::clone(&reply) });
+                    let said = self.say(&device, said).await;
                     return Ok((status, said));
                 }
                 Ran::Unsaid(status) if !self.stream => return Ok((status, Ok(()))),
@@ -193,25 +193,31 @@ impl<'a> Devices<'a> {
                 Ran::NotStarted(why) => return Err(why),
                 Ran::Again => continue,
             };
-            let said = self.end(&device, &outcome, claim).await;
-            return Ok((outcome.status, said));
+            let result = self.stream.then(|| result(taken, &device, &outcome));
+            let written = async {
+                if let Some(claim) = claim {
+                    claim.finish(outcome.executed != Executed::No, outcome.status, result.as_ref()).await;
+                }
+            };
+            // At one time: what is known is not lost because others are still told of theirs.
+            match result {
+                Some(_) => join(written, slot.answered()).await.0,
+                None => written.await,
+            }
+            return Ok((outcome.status, self.say(&device, result).await));
         }
     }
 
-    /// Writes an outcome down, then says it.
-    pub(super) async fn end(&self, device: &Arc<str>, outcome: &Outcome, claim: Option<Claim>) -> Said {
-        let result = self.stream.then(|| result(self.taken, device, outcome));
-        if let Some(claim) = claim {
-            claim.finish(outcome.executed != Executed::No, outcome.status, result.as_ref()).await;
-        }
+    /// Says an outcome that nobody claimed.
+    pub(super) async fn end(&self, device: &Arc<str>, outcome: &Outcome) -> Said {
+        self.say(device, self.stream.then(|| result(self.taken, device, outcome))).await
+    }
+
+    async fn say(&self, device: &Arc<str>, result: Option<Envelope>) -> Said {
         match result {
-            Some(result) => self.say(device, result).await,
+            Some(result) => publish(self.shared, self.taken, device, result).await,
             None => Ok(()),
         }
-    }
-
-    async fn say(&self, device: &Arc<str>, result: Envelope) -> Said {
-        if self.stream { publish(self.shared, self.taken, device, result).await } else { Ok(()) }
     }
 }
 
@@ -229,7 +235,7 @@ impl Crew for Devices<'_> {
     }
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {
-        let _ = self.end(&device, &outcome, None).await;
+        let _ = self.end(&device, &outcome).await;
     }
 }
 

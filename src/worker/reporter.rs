@@ -19,7 +19,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 const TOGETHER: Duration = Duration::from_millis(20);
 /// How long it waits while all goes well, few came, and most of the devices that are here are still to be told of.
 const LONGEST: Duration = Duration::from_millis(100);
-/// With so many nothing waits any longer: a coordinator lets twice as many be out as can be under way, and has to hear of them in time.
+/// With so many nothing waits any longer: a coordinator lets twice as many be out as can be commanded at one time, and has to hear of them in time.
 const ENOUGH: usize = 250;
 /// Devices with which a record is full.
 const FULL: usize = 1_000;

@@ -17,7 +17,7 @@ use tokio::time::{MissedTickBehavior, interval};
 const EVERY: Duration = Duration::from_millis(50);
 /// It begins so.
 const FIRST: usize = 32;
-/// It is never narrower: with devices that answer at once still some thousand a second.
+/// It is never narrower: with devices that answer at once still some thousand a second, and some hundred with rests.
 const LEAST: usize = 4;
 /// Bulks that began fewer devices than this between two looks are not what the broker is busy with.
 const FEW: u64 = 8;
@@ -31,8 +31,8 @@ const FORGOTTEN: f64 = 0.0005;
 const REST: Duration = Duration::from_millis(1);
 /// No place stays empty for longer.
 const LONGEST_REST: Duration = Duration::from_millis(8);
-/// How long it may take until what is under way has made room for a narrower window.
-const NARROWED_WITHIN: Duration = Duration::from_secs(1);
+/// How long it may take at a look until what is under way has made room for a narrower window; the next one goes on with it.
+const NARROWED_WITHIN: Duration = Duration::from_millis(250);
 
 /// What is seen at a look.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,8 @@ pub(super) struct Window {
     /// The shortest time that an acknowledgement took. It is forgotten little by little while the window can show a new one: under
     /// the load of a bulk that nobody has to share, all of them take longer.
     shortest: Option<Duration>,
-    /// What an acknowledgement takes on the mean while no bulk is under way here; the last looks count most.
+    /// What an acknowledgement takes on the mean while no bulk is under way here, or as little of one as can be. Bulks that keep other
+    /// workers busy count as what is usual.
     usual: Option<Duration>,
     /// Whether none was at the last look.
     was_idle: bool,
@@ -91,9 +92,11 @@ impl Window {
         let Seen { took, is_full, is_shared, begun, is_idle } = seen;
         let no_bulk = std::mem::replace(&mut self.was_idle, is_idle) && begun == 0;
         let Some(took) = took else {
-            self.rest = Duration::ZERO;
-            // Nothing is on its way to the broker, so nobody waits there: devices are slow.
-            self.width = if is_full { self.wider() } else { self.width };
+            // Nothing is on its way to the broker, so nobody waits there: devices are slow. Unless something is, and it stands still.
+            let stands_still = is_shared && begun > 0 && self.shortest.is_some();
+            if is_full && !stands_still {
+                self.widen();
+            }
             return self.width;
         };
         let forgotten = if is_shared { FORGOTTEN } else { 0.0 };
@@ -103,29 +106,40 @@ impl Window {
         if !is_shared {
             self.was_wide = false;
         }
-        if no_bulk {
-            self.usual = Some(self.usual.map_or(took.mean, |usual| (usual * 15 + took.mean) / 16));
+        let is_least = self.width == LEAST.min(self.most);
+        // As little as bulks can do is like none: what is slow then is slow for other reasons.
+        if no_bulk || (is_least && self.rest == LONGEST_REST) {
+            self.usual = Some(usual(self.usual, took.mean, shortest));
         }
         let limit = (shortest * 2 + MORE).max(self.usual.unwrap_or_default() * 5 / 4);
         if is_shared && begun >= FEW && took.mean > limit {
             self.was_wide = true;
             let fewer = if took.mean > limit * 2 { self.width / 2 } else { self.width / 4 };
-            let least = LEAST.min(self.most);
-            if self.width == least {
+            if is_least {
                 self.rest = (self.rest + REST).min(LONGEST_REST);
             }
-            self.width = (self.width - fewer).max(least);
-        } else if !self.rest.is_zero() {
-            self.rest -= REST;
+            self.width = (self.width - fewer).max(LEAST.min(self.most));
         } else if is_full {
-            self.width = self.wider();
+            self.widen();
         }
         self.width
     }
 
-    fn wider(&self) -> usize {
+    fn widen(&mut self) {
+        if !self.rest.is_zero() {
+            self.rest -= REST;
+            return;
+        }
         let more = if self.was_wide { self.width / 8 + 1 } else { self.width };
-        (self.width + more).min(self.most)
+        self.width = (self.width + more).min(self.most);
+    }
+}
+
+/// What is usual, with one more mean: the last sixteen or so count, and none for more than twice what was usual.
+fn usual(usual: Option<Duration>, mean: Duration, shortest: Duration) -> Duration {
+    match usual {
+        None => mean.min(shortest * 8),
+        Some(usual) => (usual * 15 + mean.min(usual * 2)) / 16,
     }
 }
 
@@ -154,8 +168,8 @@ pub(super) async fn keep(shared: Arc<Shared>) {
         }
         // In turn with those who want to command a device: what is under way has to end first.
         let too_many = width.saturating_sub(wanted);
-        if too_many > 0 && slots.remove(too_many, NARROWED_WITHIN).await {
-            width = wanted;
+        if too_many > 0 {
+            width -= slots.remove(too_many, NARROWED_WITHIN).await;
         }
     }
 }
@@ -262,7 +276,7 @@ mod tests {
     fn a_broker_that_is_slower_for_good_is_not_taken_for_a_busy_one_for_ever() {
         let mut window = Window::new(1000);
         while window.look(seen(2 * MS, true, true)) < 1000 {}
-        assert_eq!((0..30).map(|_| window.look(seen(10 * MS, true, true))).last(), Some(LEAST));
+        assert_eq!((0..30).map(|_| window.look(seen(10 * MS, true, true))).min(), Some(LEAST));
         // Two minutes with single commands all the time.
         assert_eq!((0..2_400).map(|_| window.look(seen(10 * MS, true, true))).last(), Some(1000));
     }
@@ -299,15 +313,28 @@ mod tests {
         let expected = [1, 2, 3, 4, 5, 6, 7, 8, 8].map(|rest| rest * MS);
         assert_eq!(rests, expected);
         assert_eq!((window.look(seen(MS, true, true)), window.rest), (LEAST, 7 * MS), "first this, then the width");
-        assert_eq!((window.look(Seen { took: None, ..seen(MS, true, true) }), window.rest), (5, Duration::ZERO));
-        assert_eq!(window.look(seen(40 * MS, true, true)), LEAST);
-        window.look(seen(40 * MS, true, true));
-        assert_eq!(window.rest, MS);
-        assert_eq!(
-            (window.look(seen(40 * MS, true, false)), window.rest),
-            (LEAST, Duration::ZERO),
-            "nobody to wait for"
-        );
+        let none = Seen { took: None, ..seen(MS, true, true) };
+        window.look(none);
+        assert_eq!(window.rest, 7 * MS, "the broker stands still");
+        window.look(Seen { begun: 0, ..none });
+        assert_eq!(window.rest, 6 * MS, "nothing is on its way to it");
+        window.look(seen(40 * MS, true, false));
+        assert_eq!(window.rest, 5 * MS, "there is nobody to wait for");
+    }
+
+    #[test]
+    fn what_is_slow_although_bulks_do_next_to_nothing_is_taken_for_usual() {
+        let slow = Seen { took: Some(Took { mean: 3 * MS, shortest: MS }), ..seen(MS, true, true) };
+        let mut window = Window::new(1000);
+        while window.look(slow) > LEAST || window.rest < LONGEST_REST {}
+        assert!((0..50).any(|_| window.look(slow) > LEAST));
+    }
+
+    #[test]
+    fn a_broker_that_paused_once_is_not_taken_for_one_that_always_does() {
+        assert_eq!(usual(None, 5_000 * MS, MS), 8 * MS);
+        assert_eq!(usual(Some(16 * MS), 5_000 * MS, MS), 17 * MS);
+        assert_eq!(usual(Some(16 * MS), 0 * MS, MS), 15 * MS);
     }
 
     proptest! {

@@ -50,7 +50,7 @@ pub(super) struct Actor {
     /// Whether its barrier is on its way.
     has_barrier: bool,
     gauges: Gauges,
-    /// Devices that all workers together can have under way, and as many again.
+    /// Devices that all workers together can command at one time, and as many again: their outcome is being told, or they wait.
     capacity: usize,
     workers_at: Option<Instant>,
     cancels_at: Option<Instant>,
