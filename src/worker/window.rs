@@ -334,7 +334,7 @@ mod tests {
     fn a_broker_that_paused_once_is_not_taken_for_one_that_always_does() {
         assert_eq!(usual(None, 5_000 * MS, MS), 8 * MS);
         assert_eq!(usual(Some(16 * MS), 5_000 * MS, MS), 17 * MS);
-        assert_eq!(usual(Some(16 * MS), 0 * MS, MS), 15 * MS);
+        assert_eq!(usual(Some(16 * MS), Duration::ZERO, MS), 15 * MS);
     }
 
     proptest! {
