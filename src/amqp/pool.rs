@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::connection::{Link, backoff};
 use super::flight::Message;
 use super::publisher::{Address, PublishError};
-use super::topology::refusal;
+use super::topology::{self, Depth, refusal};
 use super::{Connection, Error};
 use crate::envelope::Envelope;
 
@@ -102,6 +102,14 @@ impl ChannelPool {
             }
             sleep(wait).await;
         }
+    }
+
+    /// How much there is at a queue, now. Waits for the connection; each step takes its connect timeout at most. Cancel safe.
+    ///
+    /// # Errors
+    /// [`Error::MissingQueue`], [`Error::Queue`] with the broker's words, or a lost connection.
+    pub async fn depth(&self, queue: &str) -> Result<Depth, Error> {
+        topology::depth(queue, &self.connection.link().await?, self.connection.options().connect_timeout).await
     }
 
     /// One try on a channel that nobody else uses meanwhile; it is thrown away unless the broker answered. Dropping the

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +33,8 @@ pub struct Order {
     pub tally: Tally,
     /// Shared by all bulks: each device that is commanded has one of these.
     pub slots: Slots,
+    /// Whoever has its permit may begin devices, and gives it back when all are begun. None where nobody else has it.
+    pub line: Option<Arc<Semaphore>>,
     /// Nothing new begins after this; the rest is for somebody else.
     pub until: Instant,
     /// The worker stops: nothing new begins, the rest is for somebody else.
@@ -75,15 +78,18 @@ enum One {
 
 /// Carries a bulk out. Cancel-safe: dropping the future stops it where it is, untold.
 pub async fn run(order: Order, crew: &impl Crew) -> Ended {
-    let Order { command, mut bulk, mut tally, slots, until, stop, cancel } = order;
+    let Order { command, mut bulk, mut tally, slots, line, until, stop, cancel } = order;
     let window = bulk.concurrency.unwrap_or(usize::MAX).max(1);
     let pace = bulk.rate_per_second.map(|rate| Duration::from_secs_f64(1.0 / rate));
+    // Chunks of a bulk with a pace were spread over time already.
+    let line = line.filter(|_| pace.is_none());
     let mut waiting: VecDeque<Target> = std::mem::take(&mut bulk.targets).into();
     let mut running = FuturesUnordered::new();
     let mut next_start = Instant::now();
     let (mut given_back, mut left) = (Vec::new(), VecDeque::new());
     let mut lost = false;
     let mut free = None;
+    let mut in_line: Option<OwnedSemaphorePermit> = None;
     let mut turn = pin!(None);
     let (mut stopped, mut called_off) = (pin!(stop.cancelled()), pin!(cancel.cancelled()));
     let mut over = pin!(sleep_until(until.into()));
@@ -100,9 +106,13 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
             left.append(&mut waiting);
         }
         let may_start = !waiting.is_empty();
+        if !may_start {
+            in_line = None;
+        }
         let has_room = may_start && running.len() < window;
         if has_room
             && next_start <= Instant::now()
+            && (line.is_none() || in_line.is_some())
             && let Some(slot) = free.take().or_else(|| slots.try_one())
             && let Some(target) = waiting.pop_front()
         {
@@ -122,10 +132,14 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
             turn.set(None);
         } else if turn.is_none() {
             let (slots, at) = (slots.clone(), next_start.min(until));
+            let line = line.clone().filter(|_| in_line.is_none());
             turn.set(Some(async move {
+                let in_line = OptionFuture::from(line.map(Semaphore::acquire_owned));
+                let in_line = timeout_at(until.into(), in_line).await.ok()?.transpose().ok()?;
                 sleep_until(at.into()).await;
                 // In turn with the other bulks. Kept once it is there: given back and asked for again, it would be the next one's.
-                timeout_at(until.into(), slots.one()).await.ok()?
+                let slot = timeout_at(until.into(), slots.one()).await.ok()??;
+                Some((slot, in_line))
             }));
         }
         tokio::select! {
@@ -140,9 +154,12 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
                     given_back.push(target);
                 }
             },
-            Some(slot) = OptionFuture::from(turn.as_mut().as_pin_mut()) => {
+            Some(had) = OptionFuture::from(turn.as_mut().as_pin_mut()) => {
                 turn.set(None);
-                free = slot;
+                if let Some((slot, permit)) = had {
+                    free = Some(slot);
+                    in_line = in_line.or(permit);
+                }
             }
             () = &mut over, if !waiting.is_empty() => {}
             () = &mut stopped, if !stop.is_cancelled() => {}

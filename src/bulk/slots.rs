@@ -1,5 +1,6 @@
 //! How many devices bulks command at one time, and of how many the outcome is on its way to whoever asked.
 
+use futures_util::future::OptionFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub struct Slots {
     telling: Arc<Semaphore>,
     /// Microseconds for which a device that has a place waits before it begins.
     rest: Arc<AtomicU64>,
+    /// What one bulk has of them: a device of it has one of these too, until it has its outcome.
+    own: Option<Arc<Semaphore>>,
 }
 
 /// The place of one device; free when dropped.
@@ -27,6 +30,7 @@ pub struct Slot {
     telling: Arc<Semaphore>,
     rest: Duration,
     has: OwnedSemaphorePermit,
+    own: Option<OwnedSemaphorePermit>,
     is_answered: bool,
 }
 
@@ -37,17 +41,25 @@ impl Slots {
             devices: Arc::new(Semaphore::new(width)),
             telling: Arc::new(Semaphore::new(width)),
             rest: Arc::default(),
+            own: None,
         }
+    }
+
+    /// The same places, of which only so many are had at one time as there are permits.
+    pub fn within(&self, own: Arc<Semaphore>) -> Self {
+        Self { own: Some(own), ..self.clone() }
     }
 
     /// A place for a device, if there is one.
     pub(super) fn try_one(&self) -> Option<Slot> {
-        self.devices.clone().try_acquire_owned().ok().map(|has| self.slot(has))
+        let own = self.own.clone().map(Semaphore::try_acquire_owned).transpose().ok()?;
+        self.devices.clone().try_acquire_owned().ok().map(|has| self.slot(has, own))
     }
 
     /// A place for a device, in turn with the others who wait. Cancel-safe, but the turn is lost.
     pub(super) async fn one(&self) -> Option<Slot> {
-        self.devices.clone().acquire_owned().await.ok().map(|has| self.slot(has))
+        let own = OptionFuture::from(self.own.clone().map(Semaphore::acquire_owned)).await.transpose().ok()?;
+        self.devices.clone().acquire_owned().await.ok().map(|has| self.slot(has, own))
     }
 
     /// How long whoever has a place from now on waits before it begins.
@@ -55,9 +67,9 @@ impl Slots {
         self.rest.store(u64::try_from(rest.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    fn slot(&self, has: OwnedSemaphorePermit) -> Slot {
+    fn slot(&self, has: OwnedSemaphorePermit, own: Option<OwnedSemaphorePermit>) -> Slot {
         let rest = Duration::from_micros(self.rest.load(Ordering::Relaxed));
-        Slot { telling: self.telling.clone(), rest, has, is_answered: false }
+        Slot { telling: self.telling.clone(), rest, has, own, is_answered: false }
     }
 
     /// Whether no device may begin.
@@ -111,6 +123,7 @@ impl Slot {
             && let Ok(telling) = self.telling.clone().acquire_owned().await
         {
             self.has = telling;
+            self.own = None;
             self.is_answered = true;
         }
     }
@@ -137,6 +150,23 @@ mod tests {
         assert!(!slots.are_taken() && !slots.are_free(1), "the second is not told yet");
         drop(second);
         assert!(slots.are_free(1));
+    }
+
+    #[tokio::test]
+    async fn of_a_bulk_no_more_have_a_place_than_it_has_permits_until_they_have_their_outcome() {
+        let all = Slots::new(3);
+        let part = all.within(Arc::new(Semaphore::new(1)));
+        let mut first = part.try_one().expect("free");
+        assert!(part.try_one().is_none() && part.one().now_or_never().is_none());
+        let other = all.try_one().expect("others have their own");
+        first.answered().await;
+        let second = part.one().now_or_never().flatten().expect("the first has its outcome");
+        drop((first, other));
+        assert!(part.try_one().is_none());
+        drop(second);
+        let _third = part.try_one().expect("free again");
+        let _rest: Vec<Slot> = std::iter::from_fn(|| all.try_one()).collect();
+        assert!(all.are_taken());
     }
 
     #[tokio::test]

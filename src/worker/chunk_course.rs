@@ -78,7 +78,7 @@ mod tests {
     const NOW: u64 = 1_000;
 
     fn chunk(until: u64) -> Chunk {
-        Chunk { to: "q".into(), release: 1, at: Ranges::of(0, 1), until, say: None }
+        Chunk { to: "q".into(), release: 1, at: Ranges::of(0, 1), until, say: None, part: None }
     }
 
     fn job(expires_at: Option<u64>, not_before: Option<u64>) -> Job {

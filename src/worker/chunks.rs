@@ -190,6 +190,12 @@ async fn say(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, out
 
 /// Commands the devices; what is not begun goes back.
 async fn run(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, running: &Running, account: &Account) {
+    let id = &piece.job.id;
+    let workers = shared.outbox.consumers(&taken.delivery.queue);
+    let Some(had) = shared.parts.enter(id, piece.chunk.part, !piece.sent_before, workers).await else {
+        return account.tell(piece.chunk.at.iter().collect(), None).await;
+    };
+    let slots = shared.bulk_slots.clone();
     let now = Now::read();
     let lease = (!piece.sent_before).then(|| now.instant_of(piece.chunk.until));
     let hold = now.instant + shared.options.bulk_hold;
@@ -198,7 +204,8 @@ async fn run(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, run
         command: Command { cancel: Some(running.cancel()), ..command(&piece.job, piece.guarantee, &taken.delivery) },
         tally: Tally::new(places.len(), now.unix_ms),
         bulk,
-        slots: shared.bulk_slots.clone(),
+        slots: had.devices.clone().map_or(slots.clone(), |own| slots.within(own)),
+        line: Some(had.line.clone()),
         until: lease.map_or(hold, |lease| lease.min(hold)),
         stop: shared.shutdown.soft(),
         cancel: running.cancel(),

@@ -45,6 +45,7 @@ pub(super) async fn run(shared: &Arc<Shared>, taken: &Taken, job: Job, mut bulk:
         bulk,
         tally,
         slots: shared.bulk_slots.clone(),
+        line: None,
         until: now.instant + shared.options.bulk_hold,
         stop: shared.shutdown.soft(),
         cancel: running.cancel(),

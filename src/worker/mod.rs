@@ -19,6 +19,7 @@ mod handle;
 mod intake;
 mod many;
 mod outbox;
+mod parts;
 mod quarantine;
 mod recent;
 mod reporter;
@@ -46,6 +47,7 @@ use crate::wire::native;
 use cancels::Cancels;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use outbox::Outbox;
+use parts::Parts;
 use recent::Recent;
 use reporter::Reporter;
 use std::sync::atomic::AtomicU64;
@@ -114,6 +116,8 @@ pub(crate) struct Shared {
     /// The same for chunks of bulks, by id and release.
     pub(crate) pieces: Mutex<Recent>,
     pub(crate) reporter: Reporter,
+    /// What the chunks of each bulk that are here have together.
+    parts: Parts,
     cancels: Mutex<Cancels>,
     /// One for each job under way, whichever queue it came from.
     slots: Arc<Semaphore>,
@@ -165,6 +169,7 @@ impl Worker {
             outbox,
             publishing,
             reporter,
+            parts: Parts::default(),
             slots,
             bulk_slots,
             last_single: window::Last::default(),

@@ -55,6 +55,12 @@ impl Outbox {
         Ok(self.publisher.publish(to, envelope, true).await?.routed)
     }
 
+    /// How many take from a queue now; `None` where nobody says so in time.
+    pub(crate) async fn consumers(&self, queue: &str) -> Option<u32> {
+        let counted = tokio::time::timeout(self.within, self.channels.depth(queue)).await.ok()?;
+        counted.ok().map(|depth| depth.consumers)
+    }
+
     /// Queues a result that nobody waits for here; drops it where too many wait.
     pub(crate) fn reply_late(&self, reply_to: Arc<str>, envelope: Envelope) {
         if self.late.try_send((reply_to, envelope)).is_err() {

@@ -80,6 +80,7 @@ impl Actor {
             lease: options.lease,
             timeout: options.timeout,
             slack: options.slack,
+            workers: 1,
         };
         Ok(Self {
             office: Office::new(
@@ -195,6 +196,9 @@ impl Actor {
 
     /// More workers, more chunks under way.
     async fn count_workers(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.office.came_back) {
+            self.workers_at = None;
+        }
         let is_known = self.workers_at.is_some_and(|at| at.elapsed() < WORKERS_EVERY);
         if self.office.bulks.is_empty() || is_known {
             return Ok(());
@@ -202,7 +206,8 @@ impl Actor {
         self.workers_at = Some(Instant::now());
         match self.shard.depth(&self.options.bulk_queue).await {
             Ok(depth) => {
-                let workers = usize::try_from(depth.consumers).unwrap_or(1).max(1);
+                self.rules.workers = depth.consumers.max(1);
+                let workers = usize::try_from(self.rules.workers).unwrap_or(1);
                 self.capacity = workers.saturating_mul(self.options.slots).saturating_mul(2);
                 Ok(())
             }
@@ -273,6 +278,7 @@ impl Actor {
             at: release.at.clone(),
             until: release.sent.at.saturating_add(u64::try_from(self.rules.lease.as_millis()).unwrap_or(u64::MAX)),
             say: words::said(course, release.sent.purpose),
+            part: course.part(release.sent),
         };
         let job = plan.chunk_job(release.at.iter());
         Some(chunk.encode(&job, plan.reply_to.as_deref(), plan.correlation_id.as_deref()))

@@ -5,7 +5,7 @@ use super::known::{Known, Purpose, Sent};
 use super::plan::{ChunkLimits, Plan};
 use crate::job::Target;
 use crate::outcome::Status;
-use crate::wire::bulk::{Ranges, Report, Stand};
+use crate::wire::bulk::{Part, Ranges, Report, Stand};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,16 @@ pub(super) struct Rules {
     pub(super) timeout: Duration,
     /// What a report may take beyond that.
     pub(super) slack: Duration,
+    /// Workers that take chunks, as they were counted last.
+    pub(super) workers: u32,
 }
+
+/// The smallest part of a bulk's concurrency that a worker is given. With less, no more is out than may be under way: that is quick
+/// enough then, and fewer devices are unknown where a worker dies.
+const LEAST_PART: usize = 250;
+/// Where each worker has its part, so many times the concurrency is out: what waits there begins as soon as others have ended, and
+/// not only when the coordinator has heard of those.
+const AHEAD: usize = 4;
 
 /// Devices that are only told something, in one chunk: nothing waits for a device.
 const TOLD: usize = 1000;
@@ -96,7 +105,7 @@ impl Course {
         known.sent.retain(|release, _| open.contains_key(release));
         // A release of which nobody wrote down when it went out went out now.
         for release in open.keys() {
-            known.sent.entry(*release).or_insert(Sent { at: now, purpose: Purpose::Run });
+            known.sent.entry(*release).or_insert(Sent { at: now, purpose: Purpose::Run, workers: 0 });
         }
         let counts = known.counts(plan.len());
         Self { plan, known, next, again, lost, open, counts, last_release, next_at: now, watching_since: now }
@@ -273,11 +282,32 @@ impl Course {
         late.into_iter().chain(paced).min()
     }
 
+    /// Over how many workers the concurrency is divided; 0 where there is none, or too little for that.
+    fn divided(&self, rules: &Rules) -> u32 {
+        let workers = rules.workers.max(1);
+        let is_enough = |all: usize| all / workers as usize >= LEAST_PART;
+        if self.plan.rules().concurrency.is_some_and(is_enough) { workers } else { 0 }
+    }
+
+    /// What the worker of a chunk that went out like this has of the concurrency.
+    pub(super) fn part(&self, sent: Sent) -> Option<Part> {
+        let devices = self.plan.rules().concurrency?.checked_div(sent.workers as usize)?;
+        Some(Part { devices: u32::try_from(devices).unwrap_or(u32::MAX), workers: sent.workers })
+    }
+
+    /// Whether devices are out with another part of the concurrency than they would be given now.
+    fn is_divided_otherwise(&self, workers: u32) -> bool {
+        let is_out = |release: &u32| self.open.get(release).is_some_and(|open| open.out > 0);
+        let mut sent = self.known.sent.iter().filter(|(release, _)| is_out(release));
+        sent.any(|(_, sent)| sent.purpose == Purpose::Run && sent.workers != workers)
+    }
+
     /// How many devices may be out at a time. Until enough have answered to judge by, no more than that are asked.
-    fn window(&self, capacity: usize) -> usize {
+    fn window(&self, capacity: usize, workers: u32) -> usize {
         let rules = self.plan.rules();
         let unjudged = rules.abort.filter(|abort| self.ended() < abort.after).map_or(usize::MAX, |abort| abort.after);
-        rules.concurrency.unwrap_or(usize::MAX).min(capacity).min(unjudged).max(1)
+        let ahead = if workers > 0 { AHEAD } else { 1 };
+        rules.concurrency.map_or(usize::MAX, |all| all.saturating_mul(ahead)).min(capacity).min(unjudged).max(1)
     }
 
     /// What goes out now: at most `most` chunks. It counts as out from here on; the caller writes it down before it publishes it.
@@ -285,6 +315,9 @@ impl Course {
         let mut releases = Vec::new();
         let mut told = self.out_for(false);
         let mut out = self.out_for(true);
+        let workers = self.divided(rules);
+        // Whoever came or went: the parts of before and those of now are never under way together.
+        let waits = self.is_divided_otherwise(workers);
         while releases.len() < most {
             let is_told = told < TOLD_OUT;
             let gives_up = self.known.cancelled || self.known.aborted || self.plan.is_expired(now);
@@ -299,9 +332,13 @@ impl Course {
                 }
                 (Purpose::GiveUp, self.waiting(TOLD, usize::MAX))
             } else {
-                let window = self.window(capacity);
+                let window = self.window(capacity, workers);
                 let devices = self.plan.chunk_devices(window, &rules.chunk);
-                if self.known.paused.1 || self.next_at > now || (out > 0 && out.saturating_add(devices) > window) {
+                if waits
+                    || self.known.paused.1
+                    || self.next_at > now
+                    || (out > 0 && out.saturating_add(devices) > window)
+                {
                     break;
                 }
                 (Purpose::Run, self.waiting(devices, rules.chunk.bytes))
@@ -313,7 +350,8 @@ impl Course {
                 Purpose::Run => out += places.len(),
                 Purpose::GiveUp | Purpose::TellUnknown => told += places.len(),
             }
-            releases.push(self.go_out(now, purpose, &places));
+            let workers = if purpose == Purpose::Run { workers } else { 0 };
+            releases.push(self.go_out(Sent { at: now, purpose, workers }, &places));
         }
         releases
     }
@@ -332,9 +370,9 @@ impl Course {
         places
     }
 
-    fn go_out(&mut self, now: u64, purpose: Purpose, places: &[u32]) -> Release {
+    fn go_out(&mut self, sent: Sent, places: &[u32]) -> Release {
         self.last_release += 1;
-        let (number, sent) = (self.last_release, Sent { at: now, purpose });
+        let number = self.last_release;
         self.known.sent.insert(number, sent);
         for place in places {
             let before = self.known.cells.get(*place);
@@ -342,9 +380,9 @@ impl Course {
             self.moved(*place, before);
             self.next = self.next.max(place + 1);
         }
-        if let (Purpose::Run, Some(rate)) = (purpose, self.plan.rules().rate_per_second) {
+        if let (Purpose::Run, Some(rate)) = (sent.purpose, self.plan.rules().rate_per_second) {
             let takes = (places.len() as f64 * 1000.0 / rate) as u64;
-            self.next_at = self.next_at.max(now.saturating_sub(CATCH_UP_MS)).saturating_add(takes);
+            self.next_at = self.next_at.max(sent.at.saturating_sub(CATCH_UP_MS)).saturating_add(takes);
         }
         Release { number, sent, at: places.iter().copied().collect() }
     }

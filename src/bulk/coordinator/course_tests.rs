@@ -18,6 +18,7 @@ const RULES: Rules = Rules {
     lease: Duration::from_secs(10),
     timeout: Duration::from_secs(5),
     slack: Duration::from_secs(2),
+    workers: 2,
 };
 /// After this a release is given up.
 const OVER: u64 = 22_000;
@@ -145,6 +146,54 @@ fn a_pause_holds_back_what_is_not_out_and_the_last_word_counts() {
     assert!(!course.release(0, 1000, 99, &RULES).is_empty());
     assert!(course.cancel() && !course.cancel());
     assert_eq!(course.stand(), Stand::Cancelling);
+}
+
+#[test]
+fn where_each_worker_has_its_part_more_is_out_than_may_be_under_way() {
+    let of = |all, workers| {
+        let mut course = course(plan(3000, Guarantee::AtMostOnce, |bulk| bulk.concurrency = Some(all)));
+        let releases = course.release(0, 9000, 9000, &Rules { workers, ..RULES });
+        let out: usize = sizes(&releases).iter().sum();
+        (out, course.part(releases[0].sent).map(|part| (part.devices, part.workers)))
+    };
+    assert_eq!(of(600, 2), (2400, Some((300, 2))));
+    assert_eq!(of(501, 2), (2004, Some((250, 2))), "nobody has what cannot be divided");
+    assert_eq!(of(496, 2), (496, None), "too little to be divided");
+    assert_eq!(of(600, 3), (600, None));
+    assert_eq!(of(250, 0), (1000, Some((250, 1))), "whoever counts nobody is there itself");
+    let mut narrow = course(plan(3000, Guarantee::AtMostOnce, |bulk| bulk.concurrency = Some(600)));
+    assert_eq!(
+        sizes(&narrow.release(0, 700, 9000, &RULES)).iter().sum::<usize>(),
+        700,
+        "for no more have the workers room"
+    );
+}
+
+#[test]
+fn whoever_comes_or_goes_waits_until_what_was_divided_otherwise_has_ended() {
+    let plan = plan(9000, Guarantee::AtMostOnce, |bulk| bulk.concurrency = Some(1000));
+    let mut course = course(plan.clone());
+    let first = course.release(0, 9000, 2, &RULES);
+    assert_eq!(first.len(), 2);
+    let three = Rules { workers: 3, ..RULES };
+    assert!(course.release(1, 9000, 2, &three).is_empty());
+    assert_eq!(course.release(2, 9000, 1, &RULES).len(), 1, "it was a mistake");
+    // Whoever takes over knows it too.
+    let mut course = Course::new(plan, course.known, 3);
+    course.report(&all(&first[0], Status::Succeeded));
+    course.report(&report(&first[1], &[], first[1].at.clone()));
+    assert!(course.release(4, 9000, 2, &three).is_empty(), "one is out still");
+    course.report(&Report {
+        release: 3,
+        ..all(&Release { at: Ranges::of(8, 12), ..first[0].clone() }, Status::Succeeded)
+    });
+    let second = course.release(5, 9000, 2, &three);
+    assert_eq!(second[0].at, first[1].at, "what came back goes out again");
+    assert_eq!(course.part(second[0].sent).map(|part| (part.devices, part.workers)), Some((333, 3)));
+    course.cancel();
+    let told = course.release(6, 9000, 2, &RULES);
+    assert_eq!(told[0].sent.purpose, Purpose::GiveUp, "what is only told waits for nobody");
+    assert_eq!(course.part(told[0].sent), None);
 }
 
 #[test]
@@ -305,7 +354,7 @@ proptest! {
             for (place, release, status, what) in words {
                 let release_of = Release {
                     number: *release,
-                    sent: super::known::Sent { at: u64::from(*release), purpose: Purpose::Run },
+                    sent: super::known::Sent { at: u64::from(*release), purpose: Purpose::Run, workers: 0 },
                     at: Ranges::of(*place, place + 1),
                 };
                 match what {

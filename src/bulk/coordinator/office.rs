@@ -77,6 +77,8 @@ pub(super) struct Office {
     pub(super) standing: Standing,
     pub(super) standing_log: Log,
     pub(super) wishes: Vec<Wish>,
+    /// Devices came back: there may be other workers than were counted.
+    pub(super) came_back: bool,
     /// What needs not be held any longer.
     pub(super) done: Vec<Tag>,
 }
@@ -95,6 +97,7 @@ impl Office {
             standing: Standing::default(),
             standing_log: Log::default(),
             wishes: Vec::new(),
+            came_back: false,
             done: Vec::new(),
         }
     }
@@ -179,6 +182,7 @@ impl Office {
     fn reports(&mut self, tag: Tag, reports: &[Report], now: u64) {
         let mut holder = None;
         for report in reports {
+            self.came_back |= !report.back.is_empty();
             if let Some(bulk) = self.bulks.get_mut(&report.id) {
                 if bulk.course.report(report) {
                     bulk.log.learnt(now);

@@ -19,6 +19,7 @@ const RULES: Rules = Rules {
     lease: Duration::from_secs(10),
     timeout: Duration::from_secs(5),
     slack: Duration::from_secs(2),
+    workers: 2,
 };
 const ROOM: Room = Room { bulks: 3, bytes: 1_000_000 };
 

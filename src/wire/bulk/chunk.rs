@@ -24,6 +24,18 @@ pub struct Chunk {
     /// Nothing is sent: every device has this outcome, which is only to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub say: Option<Say>,
+    /// Its worker's part of the concurrency of the bulk; none where the chunk has all that it may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Part>,
+}
+
+/// What one worker has of the concurrency of a bulk, for all chunks of it together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Devices that it commands at one time.
+    pub devices: u32,
+    /// How many workers have as much. Where there are more, a chunk of this is not begun: together they would command too many.
+    pub workers: u32,
 }
 
 /// An outcome that is told to every device's requester.

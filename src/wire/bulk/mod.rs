@@ -12,7 +12,7 @@ mod record;
 mod tests;
 
 pub use carried::Carried;
-pub use chunk::{CHUNK, Chunk, Say};
+pub use chunk::{CHUNK, Chunk, Part, Say};
 pub use ranges::Ranges;
 pub use record::{
     Ask, Done, End, Fire, KIND, Record, Report, Stand, Start, What, Word, digest, json, read, shard_of, shard_queue,

@@ -60,7 +60,8 @@ fn job() -> Job {
 #[test]
 fn a_chunk_is_a_job_that_says_whom_to_tell() {
     let say = Say { status: Status::Cancelled, code: "cancelled".into(), message: "called off".into() };
-    let chunk = Chunk { to: "q.coordinator.1".into(), release: 7, at: Ranges::of(3, 5), until: 99, say: Some(say) };
+    let chunk =
+        Chunk { to: "q.coordinator.1".into(), release: 7, at: Ranges::of(3, 5), until: 99, say: Some(say), part: None };
     let envelope = chunk.encode(&job(), Some("replies"), Some("c1"));
     assert_eq!(Chunk::of(&envelope).unwrap().unwrap(), chunk);
     assert_eq!((envelope.reply_to.as_deref(), envelope.correlation_id.as_deref()), (Some("replies"), Some("c1")));

@@ -38,7 +38,7 @@ pub(super) fn chunk(job: &Value) -> Envelope {
         enqueued_at: Some(crate::deadline::Now::read().unix_ms),
     };
     let at = Ranges::of(FIRST, FIRST + 2);
-    let chunk = Chunk { to: SHARD.to_owned(), release: 1, at, until: u64::MAX, say: None };
+    let chunk = Chunk { to: SHARD.to_owned(), release: 1, at, until: u64::MAX, say: None, part: None };
     chunk.encode(&job, Some(REPLIES), None)
 }
 

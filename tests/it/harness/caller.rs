@@ -199,16 +199,25 @@ impl Caller {
 
     /// How many messages wait in a queue; `None` if there is no such queue.
     pub(crate) async fn depth(&self, queue: &str) -> Option<u32> {
+        self.look(queue).await.map(|queue| queue.message_count())
+    }
+
+    /// How many take messages from a queue; `None` where there is none.
+    pub(crate) async fn consumers(&self, queue: &str) -> Option<u32> {
+        self.look(queue).await.map(|queue| queue.consumer_count())
+    }
+
+    async fn look(&self, queue: &str) -> Option<lapin::Queue> {
         // On a channel of its own: the broker closes the channel on which a missing queue is asked for.
         let channel = in_time("open a channel", self.connection.create_channel()).await;
         let passive = QueueDeclareOptions { passive: true, ..Default::default() };
         let declared =
             tokio::time::timeout(BROKER_WITHIN, channel.queue_declare(queue.into(), passive, FieldTable::default()));
-        let depth = declared.await.expect("the broker answers").ok().map(|queue| queue.message_count());
-        if depth.is_some() {
+        let found = declared.await.expect("the broker answers").ok();
+        if found.is_some() {
             in_time("close a channel", channel.close(200, "done".into())).await;
         }
-        depth
+        found
     }
 
     /// Waits for a message in a queue, takes it and acks it, as whoever serves the queue does.
