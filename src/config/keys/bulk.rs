@@ -33,7 +33,7 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "bulk.chunk",
         Kind::Count { min: 1, max: MOST_IN_CHUNK },
-        "100",
+        "250",
         "How many devices of a spread bulk go to a worker in one piece, a chunk.",
     ),
     key(
