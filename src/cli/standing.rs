@@ -90,12 +90,12 @@ pub fn change(word: &Word, what: What) -> String {
         }
         (_, Stand::Aborting | Stand::Cancelling) => {
             format!(
-                "{id}: {state}: it is about to end, and nothing is changed; {outstanding} devices are under way still"
+                "{id}: {state}: it is about to end, and nothing is changed; {outstanding} devices are with workers still"
             )
         }
         (_, Stand::Paused) => {
             format!(
-                "{id}: paused with {done} of {total} devices done; {outstanding} are under way and come to their end"
+                "{id}: paused with {done} of {total} devices done; {outstanding} are with workers and come to their end"
             )
         }
         (_, Stand::Running) => format!("{id}: running with {done} of {total} devices done"),
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn asking_for_a_pause_says_what_came_of_it() {
         let said = |state, what| change(&word(state, &[("succeeded", 40)], 0), what);
-        assert!(said(Stand::Paused, What::Pause).contains("paused with 40 of 1000 devices done; 100 are under way"));
+        assert!(said(Stand::Paused, What::Pause).contains("paused with 40 of 1000 devices done; 100 are with workers"));
         assert!(said(Stand::Running, What::Resume).ends_with("running with 40 of 1000 devices done"));
         assert!(said(Stand::Cancelling, What::Pause).contains("about to end"));
         assert!(said(Stand::Completed, What::Resume).contains("has ended"));

@@ -192,7 +192,9 @@ async fn say(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, out
 async fn run(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, running: &Running, account: &Account) {
     let id = &piece.job.id;
     let workers = shared.outbox.consumers(&taken.delivery.queue);
-    let Some(had) = shared.parts.enter(id, piece.chunk.part, !piece.sent_before, workers).await else {
+    let hold = taken.delivery.receipt.hold();
+    let is_current = move || hold.is_current();
+    let Some(had) = shared.parts.enter(id, piece.chunk.part, !piece.sent_before, is_current, workers).await else {
         return account.tell(piece.chunk.at.iter().collect(), None).await;
     };
     let slots = shared.bulk_slots.clone();

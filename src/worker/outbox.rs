@@ -55,10 +55,11 @@ impl Outbox {
         Ok(self.publisher.publish(to, envelope, true).await?.routed)
     }
 
-    /// How many take from a queue now; `None` where nobody says so in time.
+    /// How many take from a queue now, of which whoever asks is one; `None` where nobody says so in time. RabbitMQ says that there are
+    /// none where the queue's leader does not tell it within 250 ms.
     pub(crate) async fn consumers(&self, queue: &str) -> Option<u32> {
         let counted = tokio::time::timeout(self.within, self.channels.depth(queue)).await.ok()?;
-        counted.ok().map(|depth| depth.consumers)
+        counted.ok().map(|depth| depth.consumers).filter(|consumers| *consumers > 0)
     }
 
     /// Queues a result that nobody waits for here; drops it where too many wait.

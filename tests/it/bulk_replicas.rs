@@ -148,13 +148,13 @@ async fn a_wide_concurrency_holds_over_all_replicas_while_one_joins() {
     let _workers = two(&scene).await;
     let takes = 400;
     scene.fleet.behave(Behaviour::Slow(Duration::from_millis(takes)));
-    scene.send(&bulk(5000, json!({"bulk": {"concurrency": 800}}))).await;
+    scene.send(&bulk(9000, json!({"bulk": {"concurrency": 800}}))).await;
     scene.fleet.wait_for(1500, SOON).await;
     let third = scene.worker().await;
     let summary = summary(&scene).await;
-    assert_eq!(summary["counts"]["succeeded"], 5000, "{summary}");
+    assert_eq!(summary["counts"]["succeeded"], 9000, "{summary}");
     each_at_most_once(&scene);
-    assert!(third.metric("switchboard_bulk_devices_total", &[]).await > 0.0, "it came in time");
+    assert!(third.metric("switchboard_bulk_devices_total", &[]).await > 0.0, "it has its part");
     let times: Vec<u64> = scene.fleet.executed().iter().map(|executed| executed.at).collect();
     let most = times.iter().map(|at| times.iter().filter(|other| (*at..at + takes - 50).contains(other)).count()).max();
     assert!(most.is_some_and(|most| (300..=800).contains(&most)), "{most:?}");

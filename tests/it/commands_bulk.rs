@@ -161,7 +161,7 @@ async fn a_pause_and_its_end_are_asked_for_and_what_came_of_it_is_said() {
     let desk = Desk::start().await;
     let (output, asked) = tokio::join!(desk.run(&["bulk-pause", "b"]), desk.answer("b", "paused", running()));
     ended(&output, 0);
-    assert_eq!(out(&output), "b: paused with 62 of 1000 devices done; 100 are under way and come to their end\n");
+    assert_eq!(out(&output), "b: paused with 62 of 1000 devices done; 100 are with workers and come to their end\n");
     assert_eq!(asked.body["what"], "pause");
     let (output, asked) =
         tokio::join!(desk.run(&["bulk-resume", "b", "--json"]), desk.answer("b", "running", running()));

@@ -204,6 +204,8 @@ async fn the_chunks_of_a_bulk_have_this_worker_s_part_of_its_concurrency_togethe
     let part = Some(Part { devices: 4, workers: 1 });
     for (release, name) in [(7, "first-"), (8, "second-"), (9, "third-")] {
         hand.send(release, &wide(name, 20), now() + 60_000, None, part).await;
+        // The workers are counted.
+        hand.scene.fleet.wait_for(1, SOON).await;
     }
     hand.scene.caller.wait_for(60, SOON).await;
     let executed = hand.scene.fleet.executed();

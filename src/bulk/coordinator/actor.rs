@@ -206,7 +206,10 @@ impl Actor {
         self.workers_at = Some(Instant::now());
         match self.shard.depth(&self.options.bulk_queue).await {
             Ok(depth) => {
-                self.rules.workers = depth.consumers.max(1);
+                // A node that is busy says that there are none.
+                if depth.consumers > 0 {
+                    self.rules.workers = depth.consumers;
+                }
                 let workers = usize::try_from(self.rules.workers).unwrap_or(1);
                 self.capacity = workers.saturating_mul(self.options.slots).saturating_mul(2);
                 Ok(())

@@ -1,6 +1,7 @@
 //! The course of one bulk: which devices go out next, what came of them, and when nothing is left. Pure.
 
 use super::cells::Cell;
+use super::division::Division;
 use super::known::{Known, Purpose, Sent};
 use super::plan::{ChunkLimits, Plan};
 use crate::job::Target;
@@ -23,13 +24,6 @@ pub(super) struct Rules {
     /// Workers that take chunks, as they were counted last.
     pub(super) workers: u32,
 }
-
-/// The smallest part of a bulk's concurrency that a worker is given. With less, no more is out than may be under way: that is quick
-/// enough then, and fewer devices are unknown where a worker dies.
-const LEAST_PART: usize = 250;
-/// Where each worker has its part, so many times the concurrency is out: what waits there begins as soon as others have ended, and
-/// not only when the coordinator has heard of those.
-const AHEAD: usize = 4;
 
 /// Devices that are only told something, in one chunk: nothing waits for a device.
 const TOLD: usize = 1000;
@@ -140,12 +134,6 @@ impl Course {
         if before == after {
             return false;
         }
-        match before {
-            Cell::Ended(status) => self.counts[status as usize] -= 1,
-            Cell::Out(release) => self.close(release, |open| &mut open.out),
-            Cell::Back(release) => self.close(release, |open| &mut open.back),
-            Cell::Waiting => {}
-        }
         self.again.remove(&place);
         self.lost.remove(&place);
         match after {
@@ -158,6 +146,13 @@ impl Course {
                     _ => self.again.insert(place),
                 };
             }
+            Cell::Waiting => {}
+        }
+        // Last: with its last place a release is forgotten, and with it what it was for.
+        match before {
+            Cell::Ended(status) => self.counts[status as usize] -= 1,
+            Cell::Out(release) => self.close(release, |open| &mut open.out),
+            Cell::Back(release) => self.close(release, |open| &mut open.back),
             Cell::Waiting => {}
         }
         true
@@ -282,17 +277,9 @@ impl Course {
         late.into_iter().chain(paced).min()
     }
 
-    /// Over how many workers the concurrency is divided; 0 where there is none, or too little for that.
-    fn divided(&self, rules: &Rules) -> u32 {
-        let workers = rules.workers.max(1);
-        let is_enough = |all: usize| all / workers as usize >= LEAST_PART;
-        if self.plan.rules().concurrency.is_some_and(is_enough) { workers } else { 0 }
-    }
-
     /// What the worker of a chunk that went out like this has of the concurrency.
     pub(super) fn part(&self, sent: Sent) -> Option<Part> {
-        let devices = self.plan.rules().concurrency?.checked_div(sent.workers as usize)?;
-        Some(Part { devices: u32::try_from(devices).unwrap_or(u32::MAX), workers: sent.workers })
+        Division::of(sent.workers, self.plan.rules()).part()
     }
 
     /// Whether devices are out with another part of the concurrency than they would be given now.
@@ -303,11 +290,10 @@ impl Course {
     }
 
     /// How many devices may be out at a time. Until enough have answered to judge by, no more than that are asked.
-    fn window(&self, capacity: usize, workers: u32) -> usize {
+    fn window(&self, capacity: usize, division: Division) -> usize {
         let rules = self.plan.rules();
         let unjudged = rules.abort.filter(|abort| self.ended() < abort.after).map_or(usize::MAX, |abort| abort.after);
-        let ahead = if workers > 0 { AHEAD } else { 1 };
-        rules.concurrency.map_or(usize::MAX, |all| all.saturating_mul(ahead)).min(capacity).min(unjudged).max(1)
+        division.out().min(capacity).min(unjudged).max(1)
     }
 
     /// What goes out now: at most `most` chunks. It counts as out from here on; the caller writes it down before it publishes it.
@@ -315,9 +301,9 @@ impl Course {
         let mut releases = Vec::new();
         let mut told = self.out_for(false);
         let mut out = self.out_for(true);
-        let workers = self.divided(rules);
+        let division = Division::over(rules.workers, self.plan.rules());
         // Whoever came or went: the parts of before and those of now are never under way together.
-        let waits = self.is_divided_otherwise(workers);
+        let waits = self.is_divided_otherwise(division.workers);
         while releases.len() < most {
             let is_told = told < TOLD_OUT;
             let gives_up = self.known.cancelled || self.known.aborted || self.plan.is_expired(now);
@@ -332,9 +318,10 @@ impl Course {
                 }
                 (Purpose::GiveUp, self.waiting(TOLD, usize::MAX))
             } else {
-                let window = self.window(capacity, workers);
+                let window = self.window(capacity, division);
                 let devices = self.plan.chunk_devices(window, &rules.chunk);
                 if waits
+                    || division.is_ahead(out, self.open.len())
                     || self.known.paused.1
                     || self.next_at > now
                     || (out > 0 && out.saturating_add(devices) > window)
@@ -350,7 +337,7 @@ impl Course {
                 Purpose::Run => out += places.len(),
                 Purpose::GiveUp | Purpose::TellUnknown => told += places.len(),
             }
-            let workers = if purpose == Purpose::Run { workers } else { 0 };
+            let workers = if purpose == Purpose::Run { division.workers } else { 0 };
             releases.push(self.go_out(Sent { at: now, purpose, workers }, &places));
         }
         releases

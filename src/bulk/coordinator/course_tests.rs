@@ -150,23 +150,28 @@ fn a_pause_holds_back_what_is_not_out_and_the_last_word_counts() {
 
 #[test]
 fn where_each_worker_has_its_part_more_is_out_than_may_be_under_way() {
-    let of = |all, workers| {
+    let out = |all, capacity, devices| {
         let mut course = course(plan(3000, Guarantee::AtMostOnce, |bulk| bulk.concurrency = Some(all)));
-        let releases = course.release(0, 9000, 9000, &Rules { workers, ..RULES });
-        let out: usize = sizes(&releases).iter().sum();
-        (out, course.part(releases[0].sent).map(|part| (part.devices, part.workers)))
+        let chunk = ChunkLimits { devices, ..RULES.chunk };
+        let releases = course.release(0, capacity, 9000, &Rules { chunk, ..RULES });
+        (sizes(&releases).iter().sum::<usize>(), course.part(releases[0].sent).is_some())
     };
-    assert_eq!(of(600, 2), (2400, Some((300, 2))));
-    assert_eq!(of(501, 2), (2004, Some((250, 2))), "nobody has what cannot be divided");
-    assert_eq!(of(496, 2), (496, None), "too little to be divided");
-    assert_eq!(of(600, 3), (600, None));
-    assert_eq!(of(250, 0), (1000, Some((250, 1))), "whoever counts nobody is there itself");
-    let mut narrow = course(plan(3000, Guarantee::AtMostOnce, |bulk| bulk.concurrency = Some(600)));
-    assert_eq!(
-        sizes(&narrow.release(0, 700, 9000, &RULES)).iter().sum::<usize>(),
-        700,
-        "for no more have the workers room"
-    );
+    assert_eq!(out(600, 9000, 100), (2400, true));
+    assert_eq!(out(400, 9000, 100), (400, false));
+    assert_eq!(out(600, 700, 100), (700, true), "for no more have the workers room");
+    assert_eq!(out(600, 9000, 4), (600, true), "so many small chunks are out as are needed");
+}
+
+#[test]
+fn what_is_only_told_and_comes_back_is_told_and_never_commanded() {
+    let mut course = course(plan(1, Guarantee::AtMostOnce, |_| {}));
+    course.release(0, 1000, 99, &RULES);
+    course.take_back(OVER, &RULES);
+    let told = course.release(OVER, 1000, 99, &RULES);
+    assert_eq!(told[0].sent.purpose, Purpose::TellUnknown);
+    course.report(&report(&told[0], &[], told[0].at.clone()));
+    let again = course.release(OVER + 1, 1000, 99, &RULES);
+    assert_eq!(again[0].sent.purpose, Purpose::TellUnknown);
 }
 
 #[test]

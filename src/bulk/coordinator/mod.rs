@@ -10,6 +10,7 @@ mod cells;
 mod course;
 #[cfg(test)]
 mod course_tests;
+mod division;
 mod fires;
 mod gauges;
 mod held;

@@ -34,7 +34,8 @@ pub struct Chunk {
 pub struct Part {
     /// Devices that it commands at one time.
     pub devices: u32,
-    /// How many workers have as much. Where there are more, a chunk of this is not begun: together they would command too many.
+    /// How many workers have as much. Whoever finds more of them begins nothing, unless somebody had the chunk before: together they
+    /// would command too many.
     pub workers: u32,
 }
 
