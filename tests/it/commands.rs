@@ -128,7 +128,7 @@ async fn a_broker_that_is_away_is_2_and_its_password_is_not_shown() {
     let check = run(&[&["check"], &amqp[..], &mqtt[..]].concat(), DONE_WITHIN).await;
     ended(&check, 1);
     assert_eq!(out(&check).matches("FAILED").count(), 2, "{}", out(&check));
-    assert!(out(&check).contains("ok       memory: at most 21978 MiB"), "{}", out(&check));
+    assert!(out(&check).contains("ok       memory: at most 22025 MiB"), "{}", out(&check));
     assert!(!out(&check).contains("canary"), "{}", out(&check));
 }
 

@@ -63,6 +63,7 @@ mod worker_load;
 mod worker_memory;
 mod worker_outages;
 mod worker_overload;
+mod worker_parts;
 mod worker_poison;
 mod worker_presence;
 mod worker_queues;

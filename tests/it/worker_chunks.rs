@@ -24,16 +24,16 @@ pub(crate) struct Hand {
     pub(crate) scene: Scene,
     publisher: Publisher,
     _connection: Connection,
-    bulk_queue: String,
+    pub(crate) bulk_queue: String,
     shard: String,
     pub(crate) records: Arc<Mutex<Vec<Reply>>>,
 }
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
 }
 
-fn job(devices: usize) -> Job {
+pub(crate) fn job(devices: usize) -> Job {
     let targets = (0..devices).map(|n| Target { device: format!("d{n}").into(), payload: None }).collect();
     let results = BulkResults::Stream;
     let bulk = Bulk { targets, rate_per_second: None, concurrency: Some(10), abort: None, results };
@@ -90,7 +90,14 @@ impl Hand {
         self.send(release, job, until, say, None).await
     }
 
-    async fn send(&self, release: u32, job: &Job, until: u64, say: Option<Say>, part: Option<Part>) -> Ranges {
+    pub(crate) async fn send(
+        &self,
+        release: u32,
+        job: &Job,
+        until: u64,
+        say: Option<Say>,
+        part: Option<Part>,
+    ) -> Ranges {
         let Targets::Many(bulk) = &job.targets else { panic!("no bulk") };
         let at = Ranges::of(FIRST, FIRST + u32::try_from(bulk.targets.len()).unwrap());
         let chunk = Chunk { to: self.shard.clone(), release, at: at.clone(), until, say, part };
@@ -125,7 +132,7 @@ impl Hand {
     }
 
     /// Waits until so many places are reported, and the queue of chunks is empty; returns how many are what.
-    async fn counted(&self, places: usize) -> BTreeMap<&'static str, usize> {
+    pub(crate) async fn counted(&self, places: usize) -> BTreeMap<&'static str, usize> {
         eventually("every device is reported", SOON, async || self.told().len() == places).await;
         eventually("no chunk is left", SOON, async || self.scene.caller.depth(&self.bulk_queue).await == Some(0)).await;
         let mut counts = BTreeMap::new();
@@ -184,57 +191,6 @@ async fn a_chunk_that_only_says_something_sends_nothing() {
     }
     hand.idle(&worker).await;
     assert_eq!(hand.scene.fleet.executed().len(), 0);
-}
-
-/// The job without a concurrency of its own, for devices whose names begin like this.
-fn wide(name: &str, devices: usize) -> Job {
-    let mut job = job(devices);
-    let Targets::Many(bulk) = &mut job.targets else { panic!("no bulk") };
-    bulk.concurrency = None;
-    bulk.targets.iter_mut().for_each(|target| target.device = format!("{name}{}", target.device).into());
-    job
-}
-
-#[tokio::test]
-async fn the_chunks_of_a_bulk_have_this_worker_s_part_of_its_concurrency_together_and_begin_one_after_the_other() {
-    let hand = Hand::ready().await;
-    let takes = 80;
-    hand.scene.fleet.behave(Behaviour::Slow(Duration::from_millis(takes)));
-    let worker = hand.scene.worker().await;
-    let part = Some(Part { devices: 4, workers: 1 });
-    for (release, name) in [(7, "first-"), (8, "second-"), (9, "third-")] {
-        hand.send(release, &wide(name, 20), now() + 60_000, None, part).await;
-        // The workers are counted.
-        hand.scene.fleet.wait_for(1, SOON).await;
-    }
-    hand.scene.caller.wait_for(60, SOON).await;
-    let executed = hand.scene.fleet.executed();
-    let times: Vec<u64> = executed.iter().map(|executed| executed.at).collect();
-    let most = times.iter().map(|at| times.iter().filter(|other| (*at..at + takes - 20).contains(other)).count()).max();
-    assert!(most.is_some_and(|most| (2..=4).contains(&most)), "{most:?}");
-    let mut order: Vec<&str> =
-        executed.iter().filter_map(|executed| executed.device.split_once('-')).map(|name| name.0).collect();
-    order.dedup();
-    assert_eq!(order, ["first", "second", "third"]);
-    hand.idle(&worker).await;
-}
-
-#[tokio::test]
-async fn a_chunk_of_a_bulk_that_was_divided_over_fewer_workers_than_there_are_goes_back() {
-    let hand = Hand::ready().await;
-    let workers = [hand.scene.worker().await, hand.scene.worker().await];
-    let queue = &hand.bulk_queue;
-    eventually("both take chunks", SOON, async || hand.scene.caller.consumers(queue).await == Some(2)).await;
-    let job = wide("", 30);
-    hand.send(7, &job, now() + 60_000, None, Some(Part { devices: 300, workers: 1 })).await;
-    assert_eq!(hand.counted(30).await, BTreeMap::from([("back", 30)]));
-    assert_eq!(hand.scene.fleet.executed().len(), 0);
-    hand.send(8, &job, now() + 60_000, None, Some(Part { devices: 300, workers: 2 })).await;
-    hand.scene.caller.wait_for(30, SOON).await;
-    assert_eq!(hand.scene.fleet.executed().len(), 30);
-    for worker in &workers {
-        hand.idle(worker).await;
-    }
 }
 
 #[tokio::test]
