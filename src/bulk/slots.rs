@@ -45,9 +45,9 @@ impl Slots {
         }
     }
 
-    /// The same places, of which only so many are had at one time as there are permits.
-    pub fn within(&self, own: Arc<Semaphore>) -> Self {
-        Self { own: Some(own), ..self.clone() }
+    /// The same places, of which only so many are had at one time as there are permits; all of them without.
+    pub fn within(&self, own: Option<Arc<Semaphore>>) -> Self {
+        Self { own, ..self.clone() }
     }
 
     /// A place for a device, if there is one.
@@ -155,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn of_a_bulk_no_more_have_a_place_than_it_has_permits_until_they_have_their_outcome() {
         let all = Slots::new(3);
-        let part = all.within(Arc::new(Semaphore::new(1)));
+        let part = all.within(Some(Arc::new(Semaphore::new(1))));
         let mut first = part.try_one().expect("free");
         assert!(part.try_one().is_none() && part.one().now_or_never().is_none());
         let other = all.try_one().expect("others have their own");

@@ -192,12 +192,11 @@ async fn say(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, out
 async fn run(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, running: &Running, account: &Account) {
     let id = &piece.job.id;
     let workers = shared.outbox.consumers(&taken.delivery.queue);
-    let hold = taken.delivery.receipt.hold();
-    let is_current = move || hold.is_current();
+    let receipt = taken.delivery.receipt.hold();
+    let is_current = move || receipt.is_current();
     let Some(had) = shared.parts.enter(id, piece.chunk.part, !piece.sent_before, is_current, workers).await else {
         return account.tell(piece.chunk.at.iter().collect(), None).await;
     };
-    let slots = shared.bulk_slots.clone();
     let now = Now::read();
     let lease = (!piece.sent_before).then(|| now.instant_of(piece.chunk.until));
     let hold = now.instant + shared.options.bulk_hold;
@@ -206,7 +205,7 @@ async fn run(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, run
         command: Command { cancel: Some(running.cancel()), ..command(&piece.job, piece.guarantee, &taken.delivery) },
         tally: Tally::new(places.len(), now.unix_ms),
         bulk,
-        slots: had.devices.clone().map_or(slots.clone(), |own| slots.within(own)),
+        slots: shared.bulk_slots.within(had.devices.clone()),
         line: Some(had.line.clone()),
         until: lease.map_or(hold, |lease| lease.min(hold)),
         stop: shared.shutdown.soft(),

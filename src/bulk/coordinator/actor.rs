@@ -50,8 +50,6 @@ pub(super) struct Actor {
     /// Whether its barrier is on its way.
     has_barrier: bool,
     gauges: Gauges,
-    /// Devices that all workers together can command at one time, and as many again: their outcome is being told, or they wait.
-    capacity: usize,
     workers_at: Option<Instant>,
     cancels_at: Option<Instant>,
     resting_until: Option<Instant>,
@@ -89,7 +87,6 @@ impl Actor {
                 room,
                 options.schedules.iter().map(|schedule| schedule.name.clone()).collect(),
             ),
-            capacity: options.slots.saturating_mul(2),
             options,
             outside,
             number,
@@ -194,6 +191,11 @@ impl Actor {
         }
     }
 
+    /// Devices that all workers together can command at one time, and as many again: their outcome is being told, or they wait.
+    fn capacity(&self) -> usize {
+        (self.rules.workers as usize).saturating_mul(self.options.slots).saturating_mul(2)
+    }
+
     /// More workers, more chunks under way.
     async fn count_workers(&mut self) -> Result<(), Error> {
         if std::mem::take(&mut self.office.came_back) {
@@ -210,8 +212,6 @@ impl Actor {
                 if depth.consumers > 0 {
                     self.rules.workers = depth.consumers;
                 }
-                let workers = usize::try_from(self.rules.workers).unwrap_or(1);
-                self.capacity = workers.saturating_mul(self.options.slots).saturating_mul(2);
                 Ok(())
             }
             Err(Error::MissingQueue(queue)) => {
@@ -244,7 +244,7 @@ impl Actor {
             let to = Address::queue(&*self.options.control);
             self.shard.publish(aborted.iter().map(|id| (to.clone(), cancel(id))).collect(), FENCE).await?;
         }
-        let released = self.office.releases(now, self.capacity, CHUNKS, &self.rules);
+        let released = self.office.releases(now, self.capacity(), CHUNKS, &self.rules);
         if released.is_empty() {
             return Ok(());
         }

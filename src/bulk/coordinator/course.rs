@@ -190,6 +190,12 @@ impl Course {
         self.ended() == self.plan.targets.len()
     }
 
+    /// Releases with which devices are out.
+    fn sent(&self) -> impl Iterator<Item = (u32, Sent)> {
+        let is_out = |release: &u32| self.open.get(release).is_some_and(|open| open.out > 0);
+        self.known.sent.iter().filter(move |(release, _)| is_out(release)).map(|(release, sent)| (*release, *sent))
+    }
+
     /// Devices that are out with a release.
     pub(super) fn outstanding(&self) -> usize {
         self.open.values().map(|open| open.out).sum()
@@ -246,12 +252,7 @@ impl Course {
     /// Takes back what was not heard of in time. What was only told, or may run twice, goes out again; of the rest nobody can say
     /// what became of it.
     pub(super) fn take_back(&mut self, now: u64, rules: &Rules) {
-        let sent =
-            self.known.sent.iter().filter(|(release, _)| self.open.get(release).is_some_and(|open| open.out > 0));
-        let late: Vec<(u32, Sent)> = sent
-            .map(|(release, sent)| (*release, *sent))
-            .filter(|(_, sent)| self.deadline(*sent, rules) <= now)
-            .collect();
+        let late: Vec<(u32, Sent)> = self.sent().filter(|(_, sent)| self.deadline(*sent, rules) <= now).collect();
         if late.is_empty() {
             return;
         }
@@ -268,9 +269,7 @@ impl Course {
 
     /// When something has to be looked at again, although nobody reports anything: milliseconds since the Unix epoch.
     pub(super) fn wakes_at(&self, rules: &Rules) -> Option<u64> {
-        let is_out = |release: &u32| self.open.get(release).is_some_and(|open| open.out > 0);
-        let late = self.known.sent.iter().filter(|(release, _)| is_out(release));
-        let late = late.map(|(_, sent)| self.deadline(*sent, rules)).min();
+        let late = self.sent().map(|(_, sent)| self.deadline(sent, rules)).min();
         let has_more = self.next < self.plan.len() || !self.again.is_empty();
         let paced = (has_more && self.plan.rules().rate_per_second.is_some() && self.stand() == Stand::Running)
             .then_some(self.next_at);
@@ -284,9 +283,7 @@ impl Course {
 
     /// Whether devices are out with another part of the concurrency than they would be given now.
     fn is_divided_otherwise(&self, workers: u32) -> bool {
-        let is_out = |release: &u32| self.open.get(release).is_some_and(|open| open.out > 0);
-        let mut sent = self.known.sent.iter().filter(|(release, _)| is_out(release));
-        sent.any(|(_, sent)| sent.purpose == Purpose::Run && sent.workers != workers)
+        self.sent().any(|(_, sent)| sent.purpose == Purpose::Run && sent.workers != workers)
     }
 
     /// How many devices may be out at a time. Until enough have answered to judge by, no more than that are asked.

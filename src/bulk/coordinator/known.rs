@@ -28,13 +28,8 @@ pub(super) struct Sent {
     pub(super) at: u64,
     pub(super) purpose: Purpose,
     /// Over how many workers the concurrency of the bulk was divided; 0 where it was not.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default)]
     pub(super) workers: u32,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
-fn is_none(workers: &u32) -> bool {
-    *workers == 0
 }
 
 /// What is known of a bulk. All of it only grows: two pieces of any age merge to what both know.
