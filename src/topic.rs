@@ -61,12 +61,16 @@ fn is_noncharacter(c: char) -> bool {
     ('\u{FDD0}'..='\u{FDEF}').contains(&c)
 }
 
-/// The first so many levels of a topic or filter, and what is left of it, if anything is. Byte by byte, since levels are short.
+/// The first so many levels of a topic or filter, and what is left of it, if anything is.
 pub(crate) fn take_levels(text: &str, count: usize) -> (&str, Option<&str>) {
-    match text.bytes().enumerate().filter(|(_, byte)| *byte == b'/').nth(count.saturating_sub(1)) {
-        Some((at, _)) => (&text[..at], Some(&text[at + 1..])),
-        None => (text, None),
+    let mut end = 0;
+    for _ in 0..count.max(1) {
+        match text.as_bytes()[end..].iter().position(|byte| *byte == b'/') {
+            Some(at) => end += at + 1,
+            None => return (text, None),
+        }
     }
+    (&text[..end - 1], Some(&text[end..]))
 }
 
 impl TopicName {

@@ -165,7 +165,8 @@ impl Outbound {
                     self.isolate(flight);
                     continue;
                 }
-                let sending = flight.message.send(channel);
+                // On the heap at once: lapin's part of it is a thousand bytes, which the list would move twice more.
+                let sending = Box::pin(flight.message.send(channel));
                 let number = self.airborne.take_off(flight, Instant::now());
                 flying.push(sending.map(move |answer| (number, answer)));
             }

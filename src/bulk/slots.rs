@@ -1,5 +1,6 @@
 //! How many devices bulks command at one time, and of how many the outcome is on its way to whoever asked.
 
+use futures_util::FutureExt;
 use futures_util::future::OptionFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,12 +110,8 @@ impl Slots {
 impl Slot {
     /// Waits as long as whoever has a place is to wait before it begins. Cancel-safe.
     pub(super) fn rest(&self) -> impl Future<Output = ()> + use<> {
-        let rest = self.rest;
-        async move {
-            if !rest.is_zero() {
-                sleep(rest).await;
-            }
-        }
+        // On the heap, where there is one: most have none.
+        OptionFuture::from((!self.rest.is_zero()).then(|| Box::pin(sleep(self.rest)))).map(|_| ())
     }
 
     /// The device has its outcome, and another one may begin; waits while too many outcomes are untold. Cancel-safe.
@@ -132,7 +129,6 @@ impl Slot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures_util::FutureExt;
     use tokio::time::timeout;
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use super::lanes::{Slot, Turn};
 use super::refusal::Refusal;
 use super::sending::{Prepared, Sending, Unready, Unsent, prepare};
 use super::verdict::{Circumstances, Verdict, cancelled, expired, link_lost, verdict};
-use super::{Attempt, Begun, Dialect, Inner, NotStarted, invalid};
+use super::{Attempt, Begun, Dialect, Inner, NotStarted, Options, invalid};
 use crate::deadline::{Now, earlier};
 use crate::job::{Guarantee, Mode};
 use crate::metrics::{Stage, metrics};
@@ -28,47 +28,70 @@ pub(super) struct Times {
     pub(super) most: Duration,
 }
 
+impl Times {
+    /// Those of a command; `None` once it has expired.
+    fn of(command: &Command, options: &Options) -> Option<Self> {
+        let now = Now::read();
+        let timeout = command.timeout.unwrap_or(options.default_timeout).min(options.max_timeout);
+        let expires = command.expires_at.map(|at| now.instant_of(at));
+        command.expires_at.is_none_or(|at| !now.is_past(at)).then_some(Self {
+            expires,
+            timeout,
+            most: options.max_timeout,
+        })
+    }
+}
+
+/// What is the same for every attempt at a command.
+struct Way<'a> {
+    inner: &'a Arc<Inner>,
+    dialect: &'a Dialect,
+    command: &'a Command,
+    times: Times,
+    /// When it took its place in the lane.
+    began: Instant,
+    stop: &'a CancellationToken,
+}
+
+/// Thousands of these are under way at one time, and wait for their devices: what is kept meanwhile is in the place that `begun` has.
 pub(super) async fn run(
     inner: &Arc<Inner>,
     begun: Box<Begun>,
-    late: impl FnOnce() -> Option<LateHandler>,
+    late: &(impl Fn() -> Option<LateHandler> + Sync),
 ) -> Result<Outcome, NotStarted> {
-    let Begun { command, first, turn, stop, began } = *begun;
+    let command = &begun.command;
     let dialect = match inner.dialect(&command.profile) {
         Ok(dialect) => dialect,
         Err(failure) => return Ok(invalid(failure)),
     };
-    let now = Now::read();
-    let timeout = command.timeout.unwrap_or(inner.options.default_timeout).min(inner.options.max_timeout);
-    let times =
-        Times { expires: command.expires_at.map(|at| now.instant_of(at)), timeout, most: inner.options.max_timeout };
-    if command.expires_at.is_some_and(|at| now.is_past(at)) {
-        return Ok(expired(true, command.sent_before));
-    }
-    let refused = |refusal: Refusal| {
-        metrics().device_refused(refusal.reason());
-        Outcome { waiting: began.elapsed(), ..refusal.outcome(command.sent_before) }
-    };
-    let turn = match turn {
-        Ok(turn) => turn,
-        Err(refusal) => return Ok(refused(refusal)),
-    };
-    let slot = match unless_called_off(&command, slot(turn, times.expires, &stop)).await.transpose()? {
-        None => return Ok(Outcome { waiting: began.elapsed(), ..cancelled(command.sent_before) }),
-        Some(Some(slot)) => slot,
-        Some(None) => return Ok(Outcome { waiting: began.elapsed(), ..expired(true, command.sent_before) }),
+    let Some(times) = Times::of(command, &inner.options) else { return Ok(expired(true, command.sent_before)) };
+    let way = Way { inner, dialect, command, times, began: begun.began, stop: &begun.stop };
+    let slot = match begun.turn {
+        Err(refusal) => return Ok(way.refused(refusal)),
+        Ok(Turn::Now(slot)) if !is_called_off(command) => slot,
+        Ok(turn) => {
+            match Box::pin(unless_called_off(command, slot(turn, way.times.expires, way.stop))).await.transpose()? {
+                None => return Ok(way.unsent(cancelled(command.sent_before))),
+                Some(Some(slot)) => slot,
+                Some(None) => return Ok(way.unsent(expired(true, command.sent_before))),
+            }
+        }
     };
     // Asked when its turn has come: those before it in the lane may have told by now that the device is silent.
     let passage = match inner.breakers.pass(&command.device, command.sent_before) {
         Ok(passage) => passage,
-        Err(refusal) => return Ok(refused(refusal)),
+        Err(refusal) => return Ok(way.refused(refusal)),
     };
     let _in_flight = InFlight::count();
-    let outcome = attempts(inner, dialect, (&command, first), &times, (began, &stop), late).await;
+    let outcome = way.attempts(begun.first, late).await;
     // Before the next in the lane asks.
     passage.end(outcome.as_ref().ok());
     drop(slot);
     outcome
+}
+
+fn is_called_off(command: &Command) -> bool {
+    command.cancel.as_ref().is_some_and(CancellationToken::is_cancelled)
 }
 
 /// Completes when the command's requester calls it off. Cancel safe.
@@ -81,7 +104,7 @@ pub(super) async fn called_off(command: &Command) {
 
 /// Does something unless the command is called off first; `None` then. What is done at once never asks to be woken for that.
 pub(super) async fn unless_called_off<T>(command: &Command, doing: impl Future<Output = T>) -> Option<T> {
-    if command.cancel.as_ref().is_some_and(CancellationToken::is_cancelled) {
+    if is_called_off(command) {
         return None;
     }
     tokio::select! {
@@ -126,91 +149,125 @@ async fn slot(turn: Turn, expires: Option<Instant>, stop: &CancellationToken) ->
     }
 }
 
-async fn attempts(
-    inner: &Arc<Inner>,
-    dialect: &Dialect,
-    (command, first): (&Command, Box<Attempt>),
-    times: &Times,
-    (began, stop): (Instant, &CancellationToken),
-    late: impl FnOnce() -> Option<LateHandler>,
-) -> Result<Outcome, NotStarted> {
-    let start = Instant::now();
-    metrics().stage(Stage::Waiting, start - began);
-    let guarantee = command.guarantee.or(dialect.profile.guarantee()).unwrap_or(inner.options.default_guarantee);
-    // Before the point of no return it may wait for the connection this long; the device's time begins after it.
-    let not_after = earlier(times.expires, start.checked_add(times.timeout));
-    let mut sent_before = command.sent_before;
-    let mut first = Some(first);
-    for attempt in 1.. {
-        let is_expired = || times.expires.is_some_and(|at| at <= Instant::now());
-        let called_off_unsent = || Outcome { attempt: attempt - 1, waiting: began.elapsed(), ..cancelled(sent_before) };
-        // Soon over, and on the heap: what waits for an answer would keep the place for it.
-        let sending = Sending { inner, dialect, command, first: first.take(), times, guarantee, not_after, stop };
-        let (mut open, submitted) = match Box::pin(sending.run()).await {
-            Ok(sent) => sent,
-            Err(Unsent::CalledOff) => return Ok(called_off_unsent()),
-            Err(Unsent::NotStarted(why)) => return Err(why),
-            Err(Unsent::Unready(_)) if sent_before => return Ok(Outcome { attempt: attempt - 1, ..link_lost() }),
-            Err(Unsent::NotObtained | Unsent::Unready(Unready::Late)) => {
-                return Ok(Outcome { waiting: began.elapsed(), ..expired(is_expired(), sent_before) });
-            }
-            Err(Unsent::Unready(Unready::Outcome(outcome))) => return Ok(*outcome),
-            Err(Unsent::Unready(Unready::Closed)) => return Err(NotStarted::Closed),
-        };
-        let ended = tokio::select! {
-            biased;
-            end = open.end(times.timeout, times.most) => Some(end),
-            () = called_off(command) => None,
-        };
-        if ended.is_none() && open.withdraw() {
-            return Ok(called_off_unsent());
-        }
-        let is_called_off = ended.is_none();
-        let end = ended.flatten();
-        let facts = open.facts();
-        let known = Circumstances { guarantee, facts, expired: is_expired(), sent_before };
-        let answered_at = match &end {
-            Some(super::exchange::End::Answered { at, .. }) => *at,
-            _ => Instant::now(),
-        };
-        let handed = facts.handed.unwrap_or(answered_at);
-        let device = answered_at.saturating_duration_since(handed);
-        let timed =
-            |outcome: Outcome| Outcome { attempt, waiting: handed.saturating_duration_since(began), device, ..outcome };
-        if facts.handed.is_some() {
-            metrics().stage(Stage::Publish, handed.saturating_duration_since(submitted));
-        }
-        let verdict_now = match is_called_off {
-            true => Verdict::GivenUp(cancelled(true)),
-            false => verdict(end, known),
-        };
-        match verdict_now {
-            Verdict::Settled(outcome) => {
-                if outcome.response.is_some() {
-                    metrics().stage(Stage::Device, device);
-                    dialect.seconds.record(device.as_secs_f64());
-                }
-                return Ok(timed(outcome));
-            }
-            Verdict::GivenUp(outcome) => {
-                if command.mode == Mode::Request
-                    && let Some(handler) = late()
-                {
-                    let grace = dialect.profile.late_grace().unwrap_or(inner.options.late_grace);
-                    // The answer that came in this very instant is simply the answer.
-                    if let Some(end) = open.leave(grace, attempt, handler)
-                        && let Verdict::Settled(outcome) = verdict(Some(end), known)
-                    {
-                        return Ok(timed(outcome));
-                    }
-                }
-                return Ok(timed(outcome));
-            }
-            Verdict::Again => sent_before = true,
-            Verdict::NotStarted(why) => return Err(why),
-        }
+impl Way<'_> {
+    /// The outcome of a command that was not sent here.
+    fn unsent(&self, outcome: Outcome) -> Outcome {
+        Outcome { waiting: self.began.elapsed(), ..outcome }
     }
-    Ok(link_lost())
+
+    fn refused(&self, refusal: Refusal) -> Outcome {
+        metrics().device_refused(refusal.reason());
+        self.unsent(refusal.outcome(self.command.sent_before))
+    }
+
+    /// The outcome of a command that its requester called off before this attempt was sent.
+    fn called_off(&self, attempt: u32, sent_before: bool) -> Outcome {
+        self.unsent(Outcome { attempt: attempt - 1, ..cancelled(sent_before) })
+    }
+
+    fn is_expired(&self) -> bool {
+        self.times.expires.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// Its turn has come. Before the point of no return it may wait for the connection until then; the device's time begins after it.
+    fn not_after(&self) -> Option<Instant> {
+        let start = Instant::now();
+        metrics().stage(Stage::Waiting, start - self.began);
+        earlier(self.times.expires, start.checked_add(self.times.timeout))
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        let of_profile = self.dialect.profile.guarantee();
+        self.command.guarantee.or(of_profile).unwrap_or(self.inner.options.default_guarantee)
+    }
+
+    fn sending(&self, first: Option<Box<Attempt>>, guarantee: Guarantee, not_after: Option<Instant>) -> Sending<'_> {
+        let Self { inner, dialect, command, times, stop, .. } = self;
+        Sending { inner, dialect, command, first, times, guarantee, not_after, stop }
+    }
+
+    async fn attempts(
+        &self,
+        first: Box<Attempt>,
+        late: &(impl Fn() -> Option<LateHandler> + Sync),
+    ) -> Result<Outcome, NotStarted> {
+        let not_after = self.not_after();
+        let guarantee = self.guarantee();
+        let mut sent_before = self.command.sent_before;
+        let mut first = Some(first);
+        for attempt in 1.. {
+            // Soon over, and on the heap: what waits for an answer would keep the place for it.
+            let sending = Box::pin(self.sending(first.take(), guarantee, not_after).run());
+            let (mut open, submitted) = match sending.await {
+                Ok(sent) => sent,
+                Err(Unsent::CalledOff) => return Ok(self.called_off(attempt, sent_before)),
+                Err(Unsent::NotStarted(why)) => return Err(why),
+                Err(Unsent::Unready(_)) if sent_before => return Ok(Outcome { attempt: attempt - 1, ..link_lost() }),
+                Err(Unsent::NotObtained | Unsent::Unready(Unready::Late)) => {
+                    return Ok(self.unsent(expired(self.is_expired(), sent_before)));
+                }
+                Err(Unsent::Unready(Unready::Outcome(outcome))) => return Ok(*outcome),
+                Err(Unsent::Unready(Unready::Closed)) => return Err(NotStarted::Closed),
+            };
+            let ended = tokio::select! {
+                biased;
+                end = open.end(&self.times) => Some(end),
+                () = called_off(self.command) => None,
+            };
+            if ended.is_none() && open.withdraw() {
+                return Ok(self.called_off(attempt, sent_before));
+            }
+            let is_called_off = ended.is_none();
+            let end = ended.flatten();
+            let facts = open.facts();
+            let known = Circumstances { guarantee, facts, expired: self.is_expired(), sent_before };
+            let answered_at = match &end {
+                Some(super::exchange::End::Answered { at, .. }) => *at,
+                _ => Instant::now(),
+            };
+            let handed = facts.handed.unwrap_or(answered_at);
+            let device = answered_at.saturating_duration_since(handed);
+            let timed = |outcome: Outcome| Outcome {
+                attempt,
+                waiting: handed.saturating_duration_since(self.began),
+                device,
+                ..outcome
+            };
+            if facts.handed.is_some() {
+                metrics().stage(Stage::Publish, handed.saturating_duration_since(submitted));
+            }
+            let verdict_now = match is_called_off {
+                true => Verdict::GivenUp(cancelled(true)),
+                false => verdict(end, known),
+            };
+            match verdict_now {
+                Verdict::Settled(outcome) => {
+                    if outcome.response.is_some() {
+                        metrics().stage(Stage::Device, device);
+                        self.dialect.seconds.record(device.as_secs_f64());
+                    }
+                    return Ok(timed(outcome));
+                }
+                Verdict::GivenUp(outcome) => {
+                    if self.command.mode == Mode::Request
+                        && let Some(handler) = late()
+                    {
+                        let grace = self.dialect.profile.late_grace().unwrap_or(self.inner.options.late_grace);
+                        // The answer that came in this very instant is simply the answer.
+                        if let Some(end) = open.leave(grace, attempt, handler)
+                            && let Verdict::Settled(outcome) = verdict(Some(end), known)
+                        {
+                            return Ok(timed(outcome));
+                        }
+                    }
+                    return Ok(timed(outcome));
+                }
+                Verdict::Again => sent_before = true,
+                Verdict::NotStarted(why) => return Err(why),
+            }
+        }
+        Ok(link_lost())
+    }
 }
 
 /// The device in whose name the answer path is proved; access rules may have to let the worker speak for it.
@@ -227,18 +284,19 @@ pub(super) async fn prove(inner: &Arc<Inner>, profile: &str, within: Duration) -
     command.profile = profile.into();
     let until = Instant::now().checked_add(within);
     let prepared = prepare(inner, dialect, &command, None, Guarantee::AtMostOnce, until).await;
-    let Prepared { key, exchange, rendered } = prepared.map_err(|unready| match unready {
+    let Prepared { attempt, exchange } = prepared.map_err(|unready| match unready {
         Unready::Outcome(outcome) => outcome.failure.unwrap_or_else(|| failed("it cannot be rendered".to_owned())),
         Unready::Late => failed(format!("no subscription within {within:?}")),
         Unready::Closed => failed("the MQTT agent is closed".to_owned()),
     })?;
+    let Attempt { key, rendered } = *attempt;
     let Some(answer) = rendered.answer else { return Err(failed("this profile has no answers".to_owned())) };
     let mut open = inner.exchanges.open(key, exchange);
     let started = Instant::now();
     let properties = Properties { correlation: rendered.correlation, ..Properties::default() };
     let sent = inner.agent.publish(answer.topic.as_str(), "").properties(properties).within(within);
     let fate = sent.await.map_err(|error| failed(error.to_string()))?;
-    match open.end(within, within).await {
+    match open.end(&Times { expires: None, timeout: within, most: within }).await {
         Some(_) => Ok(Some(started.elapsed())),
         None => Err(failed(path_broken(&answer.topic, &fate))),
     }

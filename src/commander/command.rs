@@ -123,7 +123,7 @@ impl IntoFuture for CommandFuture {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             match self.commander.begin(self.command, CancellationToken::new()) {
-                Ok(begun) => self.commander.finish(begun, || None).await.unwrap_or_else(closed),
+                Ok(begun) => self.commander.finish(begun, &|| None).await.unwrap_or_else(closed),
                 Err(failure) => invalid(failure),
             }
         })

@@ -1,6 +1,7 @@
 //! The commands under way and how each answer finds its own: a table that is touched from the driver's task and never waits.
 
 use super::acknowledgements::Acknowledgements;
+use super::attempt::Times;
 use super::permit::Permit;
 use crate::metrics::metrics;
 use crate::mqtt::{Fate, Message, Progress, Watcher};
@@ -275,12 +276,12 @@ impl Open {
         self.exchanges.lock().entries.get(&self.key).map(|entry| entry.facts).unwrap_or_default()
     }
 
-    /// The end of the attempt, or `None` once nothing can come in time any more: `within` after it passed the point of no
+    /// The end of the attempt, or `None` once nothing can come in time any more: the timeout after it passed the point of no
     /// return, or after the device's last word, but at most `most` after the former.
     ///
     /// Before that point it waits without a limit of its own: the session ends a publish that is not sent in time.
-    pub(crate) async fn end(&mut self, within: Duration, most: Duration) -> Option<End> {
-        let mut deadline = Instant::now() + within;
+    pub(crate) async fn end(&mut self, times: &Times) -> Option<End> {
+        let mut deadline = Instant::now() + times.timeout;
         loop {
             match tokio::time::timeout_at(deadline.into(), &mut self.end).await {
                 Ok(Ok(end)) => return Some(end),
@@ -292,7 +293,7 @@ impl Open {
             let facts = self.facts();
             let due = match facts.handed {
                 None => now + Duration::from_millis(50),
-                Some(handed) => (facts.progress.unwrap_or(handed) + within).min(handed + most),
+                Some(handed) => (facts.progress.unwrap_or(handed) + times.timeout).min(handed + times.most),
             };
             if due <= now {
                 return self.end.try_recv().ok();

@@ -248,7 +248,7 @@ impl Commander {
     pub(crate) async fn finish(
         &self,
         begun: Box<Begun>,
-        late: impl FnOnce() -> Option<LateHandler>,
+        late: &(impl Fn() -> Option<LateHandler> + Sync),
     ) -> Result<Outcome, NotStarted> {
         let permit = begun.command.permit.clone();
         let outcome = attempt::run(&self.inner, begun, late).await?;

@@ -9,7 +9,7 @@ use crate::deadline::earlier;
 use crate::job::{Guarantee, Mode};
 use crate::mqtt::{Class, Error, LinkState, Notify, Properties, Publication, Qos, Watcher};
 use crate::outcome::{Failure, Outcome, Status};
-use crate::profile::{AnswerTo, Rendered};
+use crate::profile::AnswerTo;
 use std::any::Any;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -47,16 +47,16 @@ impl Sending<'_> {
         let is_first = first.is_some();
         let preparing = prepare(inner, dialect, command, first, guarantee, not_after);
         let prepared = unless_called_off(command, preparing).await.ok_or(Unsent::CalledOff)?;
-        let Prepared { key, exchange, rendered } = prepared.map_err(Unsent::Unready)?;
+        let Prepared { attempt, exchange } = prepared.map_err(Unsent::Unready)?;
         if is_first
             && let Some(obtaining) = obtaining(command, times, not_after)
             && !obtained(inner, obtaining, stop).await.map_err(Unsent::NotStarted)?
         {
             return Err(Unsent::NotObtained);
         }
-        let open = inner.exchanges.open(key, exchange);
+        let open = inner.exchanges.open(attempt.key, exchange);
         let submitted = Instant::now();
-        let publication = publication(inner, command, rendered, key, times, not_after);
+        let publication = publication(inner, command, *attempt, times, not_after);
         let submitting = submit(inner, publication, not_after);
         // Nothing was handed over, and what is dropped here is not.
         match unless_called_off(command, submitting).await.ok_or(Unsent::CalledOff)? {
@@ -104,9 +104,9 @@ async fn obtained(
 
 /// An attempt that may be sent: its answer would be heard.
 pub(super) struct Prepared {
-    pub(super) key: u128,
+    /// Where it was made, until it is published: it is handed on often, and large.
+    pub(super) attempt: Box<Attempt>,
     pub(super) exchange: Exchange,
-    pub(super) rendered: Rendered,
 }
 
 /// Why an attempt was not handed over.
@@ -128,14 +128,13 @@ pub(super) async fn prepare(
 ) -> Result<Prepared, Unready> {
     let outcome = |outcome: Outcome| Unready::Outcome(Box::new(outcome));
     let attempt = match first {
-        Some(first) => Ok(*first),
-        None => inner.attempt(&dialect.profile, command),
+        Some(first) => Ok(first),
+        None => inner.attempt(&dialect.profile, command).map(Box::new),
     };
-    let Attempt { key, rendered } =
-        attempt.map_err(|problem| outcome(invalid(Failure::new("invalid", problem.message))))?;
-    let awaited = rendered.answer.as_ref().filter(|_| command.mode == Mode::Request);
+    let attempt = attempt.map_err(|problem| outcome(invalid(Failure::new("invalid", problem.message))))?;
+    let awaited = attempt.rendered.answer.as_ref().filter(|_| command.mode == Mode::Request);
     let mut exchange = exchange_for(command, guarantee, awaited.is_some());
-    let Some(answer) = awaited else { return Ok(Prepared { key, exchange, rendered }) };
+    let Some(answer) = awaited else { return Ok(Prepared { attempt, exchange }) };
     if dialect.profile.one_at_a_time() {
         exchange.topics =
             std::iter::once(&answer.topic).chain(answer.others.iter().map(|(topic, _)| topic)).cloned().collect();
@@ -151,7 +150,7 @@ pub(super) async fn prepare(
             outcome(Outcome::not_sent(Status::Undeliverable, Failure::new("subscription_refused", error.to_string())))
         }
     })?;
-    Ok(Prepared { key, exchange, rendered })
+    Ok(Prepared { attempt, exchange })
 }
 
 /// Has every filter granted on which the answer may come. A standing one is held by the dialect, not by the command.
@@ -182,8 +181,7 @@ async fn submit(inner: &Arc<Inner>, publication: Publication, not_after: Option<
 fn publication(
     inner: &Arc<Inner>,
     command: &Command,
-    rendered: Rendered,
-    key: u128,
+    Attempt { key, rendered }: Attempt,
     times: &Times,
     not_after: Option<Instant>,
 ) -> Publication {

@@ -1,9 +1,9 @@
 //! Which messages were lately acknowledged, so that one which the broker sends again is taken once.
 
 use super::message::Message;
-use crate::table::Table;
+use crate::table::{State, Table};
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::BuildHasher;
 
 /// A repeat has the same packet id, the DUP flag, and the same topic, correlation and payload. The id and the flag alone
 /// prove nothing: a message that never arrived comes with the flag too, under an id that another one may have had before.
@@ -11,7 +11,7 @@ use std::hash::{BuildHasher, RandomState};
 pub(crate) struct Seen {
     digests: Table<u16, u64>,
     order: VecDeque<u16>,
-    hasher: RandomState,
+    hasher: State,
 }
 
 impl Seen {

@@ -11,7 +11,6 @@ use super::running::Running;
 use super::{PIECES, Shared, Source};
 use crate::amqp::Delivery;
 use crate::bulk::{self, Crew, Order, Slot, Tally};
-use crate::claims::Subject;
 use crate::commander::{Command, NotStarted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
@@ -253,15 +252,12 @@ impl Crew for Pieces<'_> {
         mut slot: Slot,
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
         let place = self.next();
-        let (id, device) = (self.piece.job.id.clone(), command.device.clone());
-        let at_most_once = self.piece.guarantee == Guarantee::AtMostOnce;
         async move {
-            let subject = Subject { id, device: Some(device.clone()), nth: place };
             let ran = tokio::select! {
                 biased;
-                ran = self.devices.run(command, subject, stop, &mut slot) => ran,
-                () = self.hard.cancelled(), if at_most_once => {
-                    Ok((Status::Unknown, self.devices.end(&device, &stopped()).await))
+                ran = self.devices.run(&command, place, &stop, &mut slot) => ran,
+                () = self.hard.cancelled(), if self.piece.guarantee == Guarantee::AtMostOnce => {
+                    Ok((Status::Unknown, self.devices.end(&command.device, &stopped()).await))
                 }
             };
             match &ran {

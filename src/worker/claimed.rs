@@ -77,7 +77,7 @@ pub(crate) async fn run(
     shared: &Shared,
     claimant: Option<&Claimant>,
     begun: Box<Begun>,
-    late: impl FnOnce() -> Option<LateHandler>,
+    late: &(impl Fn() -> Option<LateHandler> + Sync),
 ) -> Ran {
     // Apart, so that a command without a claim does not keep the place for one.
     if let Some(claimant) = claimant {
@@ -93,7 +93,7 @@ async fn run_claimed(
     shared: &Shared,
     claimant: &Claimant,
     begun: Box<Begun>,
-    late: impl FnOnce() -> Option<LateHandler>,
+    late: &(impl Fn() -> Option<LateHandler> + Sync),
 ) -> Ran {
     let stop = shared.shutdown.soft();
     // What is known already needs neither the device's turn nor a connection to it.

@@ -103,16 +103,20 @@ async fn hand_over(shared: &Arc<Shared>, taken: &Taken, job: Job, running: Runni
 }
 
 /// Runs a job; a panic of ours costs this job alone. `None` if it is to be looked at anew.
-async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
-    let run = async {
+fn done<'t>(
+    shared: &'t Arc<Shared>,
+    taken: &'t Taken,
+    what: What,
+) -> impl Future<Output = Option<Done>> + Send + use<'t> {
+    let run = async move {
         Some(match what {
             What::Undecodable(failure) => {
-                Done::outcome(shared, taken, Outcome::not_sent(Status::Invalid, failure), None)
+                Done::outcome(shared, taken, Outcome::not_sent(Status::Invalid, *failure), None)
             }
-            What::Refused(exception) => Done::refused(shared, taken, exception),
+            What::Refused(exception) => Done::refused(shared, taken, *exception),
             What::Answer(outcome) => Done::outcome(shared, taken, *outcome, None),
             What::Reused(failure) => {
-                Done::outcome(shared, taken, Outcome::not_sent(Status::Invalid, failure), None).under_another_id()
+                Done::outcome(shared, taken, Outcome::not_sent(Status::Invalid, *failure), None).under_another_id()
             }
             What::Unserved => Done {
                 detail: "it is a Celery task, and celery.enabled is false".to_owned(),
@@ -149,12 +153,13 @@ async fn done(shared: &Arc<Shared>, taken: &Taken, what: What) -> Option<Done> {
             }
         })
     };
-    AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|_| {
+    let panicked = |_| {
         tracing::error!(job_id = &*taken.origin.id, "a job made the worker panic; only this job is affected");
         let failure = Failure::new("internal", "the worker failed on this job; the device may have acted");
         let outcome = Outcome::new(Status::Unknown, Executed::Unknown, Some(failure));
         Some(Done { happened: Happened::Panicked, ..Done::outcome(shared, taken, outcome, None) })
-    })
+    };
+    AssertUnwindSafe(run).catch_unwind().map(move |ended| ended.unwrap_or_else(panicked))
 }
 
 async fn run_one(
@@ -169,9 +174,10 @@ async fn run_one(
     if let Some(done) = begin(shared, taken, &cancel).await {
         return Some(done);
     }
+    let late = || late_handler(shared, taken, &taken.device);
     let ran = tokio::select! {
         biased;
-        ran = claimed::run(shared, claimant.as_deref(), begun, || late_handler(shared, taken, &taken.device)) => ran,
+        ran = claimed::run(shared, claimant.as_deref(), begun, &late) => ran,
         never = call_off(shared, taken, &cancel) => match never {},
         () = hard.cancelled() => match guarantee {
             Guarantee::AtMostOnce => Ran::Outcome(stopped(), claimant.and_then(|claimant| claimant.take())),

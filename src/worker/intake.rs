@@ -57,8 +57,8 @@ pub(crate) struct Again {
 pub(crate) enum What {
     /// Say what became of it.
     Answer(Box<Outcome>),
-    /// It is no job; say what is wrong.
-    Undecodable(Failure),
+    /// It is no job; say what is wrong. On the heap, as all that is large and rare: every command waits with the place for it.
+    Undecodable(Box<Failure>),
     /// Run the command.
     Run { begun: Box<Begun>, claimant: Option<Arc<Claimant>>, guarantee: Guarantee, running: Running },
     /// Run the command on many devices.
@@ -68,13 +68,13 @@ pub(crate) enum What {
     /// Every device has its outcome: say what came of them.
     Tell(Box<Tally>),
     /// It is a Celery task that cannot be read or is not served; say so.
-    Refused(Exception),
+    Refused(Box<Exception>),
     /// It is a Celery task, and none are taken here.
     Unserved,
     /// It lost too many workers to be taken among others, or at all.
     Course(Course),
     /// Its id is another job's; say so, but not as if it were that job's result.
-    Reused(Failure),
+    Reused(Box<Failure>),
     /// Say of every device what became of it.
     AnswerAll { bulk: Box<Bulk>, outcome: Box<Outcome>, running: Running },
     /// Wait until its time comes, here or in the broker, and look again.
@@ -119,7 +119,11 @@ pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Del
             let id = wrong.id.unwrap_or_else(|| "".into());
             let origin = origin(shared, &delivery, id, wrong.command.unwrap_or_else(|| "".into()));
             let device = wrong.device.unwrap_or_else(|| "".into());
-            Taken { origin, device, ..Taken::unread(shared, source, delivery, What::Undecodable(wrong.failure)) }
+            Taken {
+                origin,
+                device,
+                ..Taken::unread(shared, source, delivery, What::Undecodable(Box::new(wrong.failure)))
+            }
         }
     }
 }
@@ -147,7 +151,7 @@ fn take_task(shared: &Arc<Shared>, source: &Arc<Source>, delivery: Delivery, aga
     match read {
         Err(exception) => {
             let asked = Some(asked);
-            Taken { origin, asked, ..Taken::unread(shared, source, delivery, What::Refused(exception)) }
+            Taken { origin, asked, ..Taken::unread(shared, source, delivery, What::Refused(Box::new(exception))) }
         }
         Ok(job) => {
             let origin = Origin { command: job.command.clone(), ..origin };
@@ -255,7 +259,7 @@ fn decide(
                 "id: {:?} was used a moment ago for another command; every command has an id of its own",
                 job.id
             );
-            return What::Reused(Failure::new("id_reused", message));
+            return What::Reused(Box::new(Failure::new("id_reused", message)));
         }
         Recall::New => {}
     }
@@ -299,7 +303,8 @@ fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guara
         Targets::Many(bulk) => What::RunBulk { job: Box::new(job), bulk: Box::new(bulk), running },
         Targets::One(device) => {
             shared.last_single.now();
-            let claimant = claimant(shared, job.enqueued_at, guarantee, delivery, Subject::single(job.id.clone()));
+            let subject = || Subject::single(job.id.clone());
+            let claimant = claimant(shared, job.enqueued_at, guarantee, delivery, subject);
             let command = with_claim(Command { device, ..template }, claimant.as_ref());
             match shared.commander.begin(command, shared.shutdown.soft()) {
                 Ok(begun) => What::Run { begun, claimant, guarantee, running },
@@ -315,11 +320,11 @@ pub(crate) fn claimant(
     made_at: Option<u64>,
     guarantee: Guarantee,
     delivery: &Delivery,
-    subject: Subject,
+    subject: impl FnOnce() -> Subject,
 ) -> Option<Arc<Claimant>> {
     let (log, hold) = (shared.options.claims.clone()?, delivery.receipt.hold());
     let asks = Asks { guarantee, redelivered: delivery.redelivered, apart: quarantine::is_apart(&delivery.queue) };
-    Some(Arc::new(Claimant::new(log, hold, subject, asks, made_at)))
+    Some(Arc::new(Claimant::new(log, hold, subject(), asks, made_at)))
 }
 
 /// The command of a job, to be given a device.

@@ -6,7 +6,7 @@ use super::running::Running;
 use super::{Shared, handle};
 use crate::amqp::PublishError;
 use crate::bulk::{self, Crew, Order, Slot, Tally};
-use crate::claims::Subject;
+use crate::claims::{Claim, Subject};
 use crate::commander::{Command, NotStarted};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
@@ -14,7 +14,8 @@ use crate::job::{Bulk, BulkResults, Guarantee, Job, Target, Targets};
 use crate::outcome::{Executed, Outcome, Status};
 use crate::wire::celery;
 use crate::wire::native::{self, Summary, Timing};
-use futures_util::future::join;
+use futures_util::FutureExt;
+use futures_util::future::{OptionFuture, join};
 use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -147,46 +148,34 @@ impl<'a> Devices<'a> {
         Self { shared, taken, stream, guarantee, made_at, left }
     }
 
-    /// What is claimed for the next command to a device.
-    fn subject(&self, device: &Arc<str>) -> Subject {
-        let nth = match self.left.lock().unwrap_or_else(PoisonError::into_inner).get_mut(device) {
+    /// Which of the commands to a device the next one is, from the last: with the device, it names a claim.
+    fn nth(&self, device: &Arc<str>) -> u32 {
+        match self.left.lock().unwrap_or_else(PoisonError::into_inner).get_mut(device) {
             Some(left) => {
                 *left = left.saturating_sub(1);
                 *left
             }
             None => 0,
-        };
-        Subject { id: self.taken.origin.id.clone(), device: Some(device.clone()), nth }
+        }
     }
 
     /// Commands one device, and says what came of it: the status, and whether that was said.
+    ///
+    /// Thousands of these wait at one time, for a device or for the broker. So each part of the way is a future of its own, and what
+    /// it needs is gone when the next begins.
     pub(super) async fn run(
         &self,
-        command: Command,
-        subject: Subject,
-        stop: CancellationToken,
+        command: &Command,
+        nth: u32,
+        stop: &CancellationToken,
         slot: &mut Slot,
     ) -> Result<(Status, Said), NotStarted> {
-        let Self { shared, taken, .. } = *self;
-        shared.bulk_begun.fetch_add(1, Ordering::Relaxed);
-        let device = command.device.clone();
+        self.shared.bulk_begun.fetch_add(1, Ordering::Relaxed);
         loop {
-            let claimant = claimant(shared, self.made_at, self.guarantee, &taken.delivery, subject.clone());
-            let command = with_claim(command.clone(), claimant.as_ref());
-            let ran = match shared.commander.begin(command, stop.clone()) {
-                Err(failure) => Ran::Outcome(Outcome::not_sent(Status::Invalid, failure), None),
-                Ok(begun) => {
-                    let late = || self.stream.then(|| handle::late_handler(shared, taken, &device)).flatten();
-                    claimed::run(shared, claimant.as_deref(), begun, late).await
-                }
-            };
-            let (outcome, claim) = match ran {
+            let (outcome, claim) = match self.carry_out(command, nth, stop).await {
                 Ran::Outcome(outcome, claim) => (outcome, claim),
                 Ran::Repeat(reply, status) => {
-                    slot.answered().await;
-                    let correlation_id = Some(taken.origin.correlation_id.clone());
-                    let said = self.stream.then(|| Envelope { correlation_id, ..Envelope::clone(&reply) });
-                    let said = self.say(&device, said).await;
+                    let said = Box::pin(self.repeat(&command.device, &reply, slot)).await;
                     return Ok((status, said));
                 }
                 Ran::Unsaid(status) if !self.stream => return Ok((status, Ok(()))),
@@ -194,19 +183,53 @@ impl<'a> Devices<'a> {
                 Ran::NotStarted(why) => return Err(why),
                 Ran::Again => continue,
             };
-            let result = self.stream.then(|| result(taken, &device, &outcome));
-            let written = async {
-                if let Some(claim) = claim {
-                    claim.finish(outcome.executed != Executed::No, outcome.status, result.as_ref()).await;
-                }
-            };
-            // At one time: what is known is not lost because others are still told of theirs.
-            match result {
-                Some(_) => join(written, slot.answered()).await.0,
-                None => written.await,
-            }
-            return Ok((outcome.status, self.say(&device, result).await));
+            let status = outcome.status;
+            let result = self.write_down(&command.device, outcome, claim, slot).await;
+            return Ok((status, self.say(&command.device, result).await));
         }
+    }
+
+    async fn carry_out(&self, command: &Command, nth: u32, stop: &CancellationToken) -> Ran {
+        let Self { shared, taken, .. } = *self;
+        let device = &command.device;
+        let subject = || Subject { id: taken.origin.id.clone(), device: Some(device.clone()), nth };
+        let claimant = claimant(shared, self.made_at, self.guarantee, &taken.delivery, subject);
+        match shared.commander.begin(with_claim(command.clone(), claimant.as_ref()), stop.clone()) {
+            Err(failure) => Ran::Outcome(Outcome::not_sent(Status::Invalid, failure), None),
+            Ok(begun) => {
+                let late = || self.stream.then(|| handle::late_handler(shared, taken, device)).flatten();
+                claimed::run(shared, claimant.as_deref(), begun, &late).await
+            }
+        }
+    }
+
+    /// Says once more what was said of a device before.
+    async fn repeat(&self, device: &Arc<str>, reply: &Envelope, slot: &mut Slot) -> Said {
+        slot.answered().await;
+        let correlation_id = Some(self.taken.origin.correlation_id.clone());
+        self.say(device, self.stream.then(|| Envelope { correlation_id, ..reply.clone() })).await
+    }
+
+    /// Writes an outcome down, where the device was claimed, and has the slot know it; what is left is the result to be said.
+    async fn write_down(
+        &self,
+        device: &Arc<str>,
+        outcome: Outcome,
+        claim: Option<Claim>,
+        slot: &mut Slot,
+    ) -> Option<Envelope> {
+        let result = self.stream.then(|| result(self.taken, device, &outcome));
+        // On the heap, where there is one: most devices are not claimed.
+        let written =
+            OptionFuture::from(claim.map(|claim| {
+                Box::pin(claim.finish(outcome.executed != Executed::No, outcome.status, result.as_ref()))
+            }));
+        // At one time: what is known is not lost because others are still told of theirs.
+        match self.stream {
+            true => join(written, slot.answered()).await.0,
+            false => written.await,
+        };
+        result
     }
 
     /// Says an outcome that nobody claimed.
@@ -214,11 +237,13 @@ impl<'a> Devices<'a> {
         self.say(device, self.stream.then(|| result(self.taken, device, outcome))).await
     }
 
-    async fn say(&self, device: &Arc<str>, result: Option<Envelope>) -> Said {
-        match result {
-            Some(result) => publish(self.shared, self.taken, device, result).await,
-            None => Ok(()),
-        }
+    fn say<'s>(
+        &'s self,
+        device: &'s Arc<str>,
+        result: Option<Envelope>,
+    ) -> impl Future<Output = Said> + Send + use<'s> {
+        let saying = result.map(|result| publish(self.shared, self.taken, device, result));
+        OptionFuture::from(saying).map(|said| said.unwrap_or(Ok(())))
     }
 }
 
@@ -230,9 +255,9 @@ impl Crew for Devices<'_> {
         mut slot: Slot,
     ) -> impl Future<Output = Result<Status, NotStarted>> + Send {
         // Now, in the order of the devices, and not when the future is first polled.
-        let subject = self.subject(&command.device);
+        let nth = self.nth(&command.device);
         // Unsaid, it is because the program ends; then the delivery is not acked either.
-        async move { self.run(command, subject, stop, &mut slot).await.map(|(status, _)| status) }
+        async move { self.run(&command, nth, &stop, &mut slot).await.map(|(status, _)| status) }
     }
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {
@@ -253,17 +278,22 @@ pub(super) type Said = Result<(), Closed>;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Closed;
 
-async fn publish(shared: &Shared, taken: &Taken, device: &Arc<str>, result: Envelope) -> Said {
+fn publish<'p>(
+    shared: &'p Shared,
+    taken: &'p Taken,
+    device: &'p Arc<str>,
+    result: Envelope,
+) -> impl Future<Output = Said> + Send + use<'p> {
     let reply_to = taken.delivery.envelope.reply_to.as_deref().filter(|queue| !queue.is_empty());
-    let Some(reply_to) = reply_to else { return Ok(()) };
-    match shared.outbox.reply(reply_to, result).await {
-        Ok(_) => Ok(()),
-        Err(PublishError::Closed) => Err(Closed),
+    let publishing = reply_to.map(|reply_to| shared.outbox.reply(reply_to, result));
+    OptionFuture::from(publishing).map(|published| match published {
+        None | Some(Ok(_)) => Ok(()),
+        Some(Err(PublishError::Closed)) => Err(Closed),
         // For good: it is as if nobody had asked.
-        Err(error) => {
+        Some(Err(error)) => {
             let job_id = &*taken.origin.id;
             tracing::warn!(job_id, device = &**device, "a device's result could not be published: {error}");
             Ok(())
         }
-    }
+    })
 }

@@ -7,6 +7,7 @@ use crate::envelope::Envelope;
 use crate::metrics::metrics;
 use crate::wire::dead_letter::{self, Cause};
 use crate::wire::native;
+use futures_util::FutureExt;
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -205,8 +206,7 @@ fn reply<'p>(
     reply_to: &str,
     envelope: Envelope,
 ) -> impl Future<Output = Result<bool, PublishError>> + Send + use<'p> {
-    let sending = publisher.publish(Address::queue(reply_to), envelope, is_mandatory(reply_to));
-    async move { sending.await.map(routed) }
+    publisher.publish(Address::queue(reply_to), envelope, is_mandatory(reply_to)).map(|sent| sent.map(routed))
 }
 
 /// The broker returns every mandatory message to a direct reply-to, delivered or not.

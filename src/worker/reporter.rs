@@ -19,9 +19,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 const TOGETHER: Duration = Duration::from_millis(20);
 /// How long it waits while all goes well, few came, and most of the devices that are here are still to be told of.
 const LONGEST: Duration = Duration::from_millis(100);
-/// With so many nothing waits any longer: a coordinator lets twice as many be out as can be commanded at one time, and has to hear of them in time.
-const ENOUGH: usize = 250;
-/// Devices with which a record is full.
+/// Devices with which a record is full; it does not wait then.
 const FULL: usize = 1_000;
 /// Reports that wait; further ones keep their devices from counting as done.
 const WAITING: usize = 4_096;
@@ -156,10 +154,10 @@ impl Reporter {
     }
 }
 
-/// Whether what is gathered is to be told now: at once where it is full or the last; after a while where it is enough, or half of what
-/// is here, since a coordinator may let only so many devices be under way, or where some failed, since it may be told to stop then.
+/// Whether what is gathered is to be told now: at once where it is full or the last; after a while where it is half of what is here,
+/// since a coordinator may let only so many devices be under way, or where some failed, since it may be told to stop then.
 fn is_due(batch: &Batch, untold: usize, waited: Duration) -> bool {
-    let is_awaited = batch.devices >= ENOUGH.min(untold) || !batch.is_fine;
+    let is_awaited = batch.devices >= untold || !batch.is_fine;
     batch.devices >= FULL || untold == 0 || waited >= LONGEST || (waited >= TOGETHER && is_awaited)
 }
 
@@ -309,8 +307,7 @@ mod tests {
         // Gathered, all succeeded, untold, milliseconds waited.
         let rows = [
             (1, true, 5_000, 20, false),
-            (249, true, 5_000, 99, false),
-            (250, true, 5_000, 20, true),
+            (999, true, 5_000, 99, false),
             (999, true, 5_000, 19, false),
             (1, true, 5_000, 100, true),
             (1, false, 5_000, 20, true),

@@ -17,7 +17,6 @@ pub(super) enum Class {
 /// here, because every version of the program must come to the same one.
 pub(super) fn message_id(job: &str, device: &str, class: Class) -> String {
     const OFFSET: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     let class: &str = match class {
         Class::Final => "final",
@@ -30,13 +29,7 @@ pub(super) fn message_id(job: &str, device: &str, class: Class) -> String {
             hash = (hash ^ u128::from(byte)).wrapping_mul(PRIME);
         }
     }
-    let mut id = String::with_capacity(32);
-    for byte in hash.to_be_bytes() {
-        for digit in [byte >> 4, byte & 0xF] {
-            id.push(char::from(DIGITS[usize::from(digit)]));
-        }
-    }
-    id
+    format!("{hash:032x}")
 }
 
 #[cfg(test)]
