@@ -297,3 +297,23 @@ fn publish<'p>(
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commander::{Begun, Commander, LateHandler};
+
+    #[test]
+    fn what_waits_for_a_device_by_the_thousand_is_small() {
+        const LATE: fn() -> Option<LateHandler> = || None;
+        fn size_of_future<A, F>(_: fn(A) -> F) -> usize {
+            size_of::<F>()
+        }
+        let command: fn((&'static Commander, Box<Begun>)) -> _ = |(commander, begun)| commander.finish(begun, &LATE);
+        let job: fn((&'static Arc<Shared>, Box<Taken>)) -> _ = |(shared, taken)| handle::handle(shared, taken);
+        type Device = (&'static Devices<'static>, &'static Command, &'static CancellationToken, &'static mut Slot);
+        let device: fn(Device) -> _ = |(devices, command, stop, slot)| devices.run(command, 0, stop, slot);
+        let sizes = [size_of_future(command), size_of_future(job), size_of_future(device)];
+        assert!(sizes[0] <= 700 && sizes[1] <= 1_200 && sizes[2] <= 1_200, "{sizes:?}");
+    }
+}
