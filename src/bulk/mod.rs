@@ -111,7 +111,7 @@ pub async fn run(order: Order, crew: &impl Crew) -> Ended {
         }
         let has_room = may_start && running.len() < window;
         if has_room
-            && next_start <= Instant::now()
+            && (pace.is_none() || next_start <= Instant::now())
             && (line.is_none() || in_line.is_some())
             && let Some(slot) = free.take().or_else(|| slots.try_one())
             && let Some(target) = waiting.pop_front()

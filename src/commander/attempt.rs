@@ -31,14 +31,15 @@ pub(super) struct Times {
 impl Times {
     /// Those of a command; `None` once it has expired.
     fn of(command: &Command, options: &Options) -> Option<Self> {
-        let now = Now::read();
+        let expires = match command.expires_at {
+            None => None,
+            Some(at) => {
+                let now = Now::read();
+                Some((!now.is_past(at)).then(|| now.instant_of(at))?)
+            }
+        };
         let timeout = command.timeout.unwrap_or(options.default_timeout).min(options.max_timeout);
-        let expires = command.expires_at.map(|at| now.instant_of(at));
-        command.expires_at.is_none_or(|at| !now.is_past(at)).then_some(Self {
-            expires,
-            timeout,
-            most: options.max_timeout,
-        })
+        Some(Self { expires, timeout, most: options.max_timeout })
     }
 }
 
