@@ -1,7 +1,7 @@
 //! What a run left behind, held against what must be true of every run.
 
 use crate::harness::caller::{Caller, DeadLetter};
-use crate::harness::checker::{Answer, Execution, Run, Submitted, violations};
+use crate::harness::checker::{Answer, Execution, Run, Submitted, Violation, violations};
 use crate::harness::device::Executed;
 use crate::load::Sent;
 use crate::scene::Scene;
@@ -43,6 +43,11 @@ impl Verdict {
             left: caller.depth(&scene.options.queue).await.unwrap_or(0) as usize,
         };
         let found = violations(&run);
+        for job in found.iter().filter_map(job).take(3) {
+            let said = run.answers.iter().filter(|answer| answer.body["id"] == job).map(|answer| &answer.body);
+            let done = run.executed.iter().filter(|executed| executed.id == job).map(|executed| executed.at);
+            eprintln!("{job}: executed at {:?}, said {:?}", done.collect::<Vec<_>>(), said.collect::<Vec<_>>());
+        }
         let results: Vec<Value> = run.answers.into_iter().map(|answer| answer.body).collect();
         let verdict = Self { sent: scene.sent.clone(), results, executed, dead };
         let (name, seconds) = (scene.name, scene.started.elapsed().as_secs());
@@ -87,6 +92,21 @@ impl std::fmt::Display for Verdict {
             self.statuses(),
             self.dead.len()
         )
+    }
+}
+
+/// The job that a violation is about, if it is about one.
+fn job(violation: &Violation) -> Option<&str> {
+    match violation {
+        Violation::Lost(job, _)
+        | Violation::Stale(job, _)
+        | Violation::FalseNo(job, _)
+        | Violation::Orphan(job, _)
+        | Violation::Contradiction(job, _)
+        | Violation::Renamed(job, _)
+        | Violation::ExecutedTwice(job, _)
+        | Violation::RepeatedUnmarked(job, _) => Some(job),
+        Violation::Unreadable(_) | Violation::TooManyUnknown(..) | Violation::Left(_) => None,
     }
 }
 
