@@ -44,14 +44,14 @@ impl Times {
 }
 
 /// What is the same for every attempt at a command.
-struct Way<'a> {
-    inner: &'a Arc<Inner>,
-    dialect: &'a Dialect,
-    command: &'a Command,
-    times: Times,
+pub(super) struct Way<'a> {
+    pub(super) inner: &'a Arc<Inner>,
+    pub(super) dialect: &'a Dialect,
+    pub(super) command: &'a Command,
+    pub(super) times: Times,
     /// When it took its place in the lane.
-    began: Instant,
-    stop: &'a CancellationToken,
+    pub(super) began: Instant,
+    pub(super) stop: &'a CancellationToken,
 }
 
 /// Thousands of these are under way at one time, and wait for their devices: what is kept meanwhile is in the place that `begun` has.
@@ -182,11 +182,6 @@ impl Way<'_> {
         self.command.guarantee.or(of_profile).unwrap_or(self.inner.options.default_guarantee)
     }
 
-    fn sending(&self, first: Option<Box<Attempt>>, guarantee: Guarantee, not_after: Option<Instant>) -> Sending<'_> {
-        let Self { inner, dialect, command, times, stop, .. } = self;
-        Sending { inner, dialect, command, first, times, guarantee, not_after, stop }
-    }
-
     async fn attempts(
         &self,
         first: Box<Attempt>,
@@ -198,7 +193,7 @@ impl Way<'_> {
         let mut first = Some(first);
         for attempt in 1.. {
             // Soon over, and on the heap: what waits for an answer would keep the place for it.
-            let sending = Box::pin(self.sending(first.take(), guarantee, not_after).run());
+            let sending = Box::pin(Sending { way: self, first: first.take(), guarantee, not_after }.run());
             let (mut open, submitted) = match sending.await {
                 Ok(sent) => sent,
                 Err(Unsent::CalledOff) => return Ok(self.called_off(attempt, sent_before)),

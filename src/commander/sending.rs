@@ -1,6 +1,6 @@
 //! The way of one attempt to the wait for its answer: rendered, the answer's filters granted, its permit obtained, handed over.
 
-use super::attempt::{Times, unless_called_off};
+use super::attempt::{Times, Way, unless_called_off};
 use super::command::Command;
 use super::exchange::{Exchange, Open};
 use super::permit::Bounds;
@@ -19,16 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 /// An attempt to be sent.
 pub(super) struct Sending<'a> {
-    pub(super) inner: &'a Arc<Inner>,
-    pub(super) dialect: &'a Dialect,
-    pub(super) command: &'a Command,
+    pub(super) way: &'a Way<'a>,
     /// The command's first attempt, which obtains its permit; else another one is made.
     pub(super) first: Option<Box<Attempt>>,
-    pub(super) times: &'a Times,
     pub(super) guarantee: Guarantee,
     /// Until when it may be handed over.
     pub(super) not_after: Option<Instant>,
-    pub(super) stop: &'a CancellationToken,
 }
 
 /// Why there is nothing to wait for.
@@ -43,7 +39,7 @@ pub(super) enum Unsent {
 impl Sending<'_> {
     /// Hands the attempt over for sending; returns it in the table, and when that was.
     pub(super) async fn run(self) -> Result<(Open, Instant), Unsent> {
-        let Self { inner, dialect, command, first, times, guarantee, not_after, stop } = self;
+        let Self { way: Way { inner, dialect, command, times, stop, .. }, first, guarantee, not_after } = self;
         let is_first = first.is_some();
         let preparing = prepare(inner, dialect, command, first, guarantee, not_after);
         let prepared = unless_called_off(command, preparing).await.ok_or(Unsent::CalledOff)?;
