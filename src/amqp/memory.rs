@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +26,8 @@ pub(crate) enum Pass {
     Dead,
     /// The connection breaks, right before.
     Cut,
+    /// It happens, and right after it every connection breaks.
+    CutAll,
 }
 
 /// Decides what happens at each step.
@@ -58,6 +61,8 @@ pub(crate) struct Memory {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
     appended: Arc<Notify>,
+    /// That the consuming connection breaks together with another.
+    cut: Arc<Notify>,
 }
 
 /// The consuming side of one program.
@@ -69,11 +74,14 @@ struct Consuming {
 }
 
 const PREFETCH: usize = 100;
+/// How long a lost connection is away.
+const RECONNECT: Duration = Duration::from_millis(20);
 
 impl Memory {
     pub(crate) fn new(queue: &str, stream: &str) -> Self {
         let (queue, stream) = (queue.into(), stream.into());
-        Self { queue, stream, state: Arc::default(), changed: Arc::default(), appended: Arc::default() }
+        let (state, changed, appended, cut) = Default::default();
+        Self { queue, stream, state, changed, appended, cut }
     }
 
     pub(crate) fn publish(&self, queue: &str, envelope: Envelope) {
@@ -166,15 +174,26 @@ impl Memory {
         while let Some(flight) = flights.recv().await {
             let (queue, envelope) = flight.message.content();
             // Cut here, it is not there yet, and sent again.
-            if steps.step("publish") == Pass::Dead {
+            let publish = steps.step("publish");
+            if publish == Pass::Dead {
                 return;
             }
             self.publish(&queue, envelope.clone());
-            match steps.step("confirm") {
-                Pass::Go => {}
-                Pass::Dead => return,
-                // Nobody knows that it is there, so it is sent again.
-                Pass::Cut => self.publish(&queue, envelope),
+            if publish == Pass::CutAll {
+                self.cut.notify_one();
+                // What comes back is given out again long before this is sent again and confirmed.
+                sleep(RECONNECT).await;
+            }
+            let confirm = steps.step("confirm");
+            if confirm == Pass::Dead {
+                return;
+            }
+            if confirm == Pass::CutAll {
+                self.cut.notify_one();
+            }
+            // Nobody knows that it is there, so it is sent again.
+            if publish == Pass::CutAll || confirm == Pass::Cut {
+                self.publish(&queue, envelope);
             }
             let _ = flight.done.send(Ok(Confirm { routed: true }));
         }
@@ -211,8 +230,9 @@ impl Consuming {
             }
             let runs = *wished.borrow() == Wish::Run;
             while runs && !self.memory.state().ready.is_empty() && self.memory.state().unacked.len() < PREFETCH {
-                match self.steps.step("deliver") {
-                    Pass::Go => {}
+                let deliver = self.steps.step("deliver");
+                match deliver {
+                    Pass::Go | Pass::CutAll => {}
                     Pass::Dead => return,
                     Pass::Cut => self.cut(),
                 }
@@ -220,9 +240,13 @@ impl Consuming {
                 if out.try_send(delivery).is_err() {
                     return;
                 }
+                if deliver == Pass::CutAll {
+                    self.cut();
+                }
             }
             tokio::select! {
                 () = self.memory.changed.notified() => {}
+                () = self.memory.cut.notified() => self.cut(),
                 changed = wished.changed() => if changed.is_err() { return },
             }
         }
@@ -253,8 +277,9 @@ impl Consuming {
         let life = lane.life.clone();
         drop(lane);
         while let Some(Settlement { tag, verdict }) = settlements.recv().await {
-            match self.steps.step("settle") {
-                Pass::Go => {}
+            let settle = self.steps.step("settle");
+            match settle {
+                Pass::Go | Pass::CutAll => {}
                 Pass::Dead => return,
                 Pass::Cut => return self.cut(),
             }
@@ -264,10 +289,13 @@ impl Consuming {
             }
             life.settled(1);
             self.memory.changed.notify_one();
+            if settle == Pass::CutAll {
+                return self.cut();
+            }
             match self.steps.step("settled") {
                 Pass::Go => {}
                 Pass::Dead => return,
-                Pass::Cut => return self.cut(),
+                Pass::Cut | Pass::CutAll => return self.cut(),
             }
         }
     }

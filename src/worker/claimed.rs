@@ -15,11 +15,11 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-/// How long a command that may run twice waits for its claim.
+/// How long a command that may run twice waits for its claim, and a "not sent" that is certain for its record.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked whether a delivery is still ours, while its command waits for the log.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long a "not sent" may take to be proved.
+/// How long a "not sent" may take to be proved, where somebody else had the job before.
 const PROVE_WITHIN: Duration = Duration::from_secs(10);
 
 /// One command that has to be claimed before it is sent: its permit.
@@ -230,28 +230,29 @@ impl Claimant {
         }
     }
 
-    /// A "not sent" that no claim of ours stands behind: somebody else may have sent it.
+    /// A "not sent" that no claim of ours stands behind: somebody else may have sent it, or may be given it before it is acked.
+    ///
+    /// A claim has read everything that was written before it, and what came of it is written down: whoever is given the job next says
+    /// the same. Where the log cannot be asked, only a job that was never delivered before is known not to have been sent.
     async fn proved(&self, no: Outcome, stop: &CancellationToken) -> Ran {
-        let standing = match self.asks.redelivered {
-            // The same submission again, of which the log may not have been read yet: a claim has read everything before it.
-            true => {
-                let bounds = Bounds { not_after: Instant::now() + PROVE_WITHIN, answer_within: Duration::ZERO };
-                match self.claim(bounds).await {
-                    Ok(claim) if self.log.covers(self.made_at) => return Ran::Outcome(no, Some(claim)),
-                    Ok(claim) => {
-                        claim.release();
-                        return self.told(Denial::Log(Decision::Uncovered), stop).await;
-                    }
-                    Err(Denial::Log(Decision::RunAnyway)) => return Ran::Outcome(perhaps_run(LATE), None),
-                    Err(denial) => return self.told(denial, stop).await,
-                }
+        let redelivered = self.asks.redelivered;
+        let within = if redelivered { PROVE_WITHIN } else { PATIENCE };
+        let bounds = Bounds { not_after: Instant::now() + within, answer_within: Duration::ZERO };
+        let denial = match self.claim(bounds).await {
+            Ok(claim) if !redelivered || self.log.covers(self.made_at) => return Ran::Outcome(no, Some(claim)),
+            Ok(claim) => {
+                claim.release();
+                Denial::Log(Decision::Uncovered)
             }
-            false => self.log.standing(&self.subject),
+            Err(Denial::Unavailable) if !redelivered => match self.decide(&self.log.standing(&self.subject)) {
+                Decision::Run => return Ran::Outcome(no, None),
+                decision => Denial::Log(decision),
+            },
+            Err(denial) => denial,
         };
-        match self.decide(&standing) {
-            Decision::Run => Ran::Outcome(no, None),
-            Decision::RunAnyway => Ran::Outcome(perhaps_run(LATE), None),
-            decision => self.told(Denial::Log(decision), stop).await,
+        match denial {
+            Denial::Log(Decision::RunAnyway) => Ran::Outcome(perhaps_run(LATE), None),
+            denial => self.told(denial, stop).await,
         }
     }
 }

@@ -104,6 +104,11 @@ impl Scene {
         self.options.environment.push((name, value.to_owned()));
     }
 
+    pub(crate) fn is_set(&self, key: &str, value: &str) -> bool {
+        let name = format!("SWITCHBOARD__{key}");
+        self.options.environment.iter().any(|(set, to)| *set == name && to == value)
+    }
+
     /// One more replica, without waiting for anything.
     pub(crate) fn add(&mut self) {
         let worker = self.spawn();

@@ -37,6 +37,7 @@ impl Verdict {
             executed: executions.collect(),
             answers: answers.collect(),
             dead: dead.iter().filter_map(|letter| Some(body(letter)["id"].as_str()?.to_owned())).collect(),
+            no_may_be_overtaken: !scene.is_set("WORKER__CLAIMS", "true"),
             transit_ms: scene.transit.as_millis() as u64,
             unknown_at_most: scene.unknown_at_most,
             // Every worker is gone, so what nobody acked is ready again.

@@ -9,6 +9,8 @@ use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 /// A job's id, and its device.
 pub(super) type Executed = (String, String);
@@ -23,10 +25,22 @@ impl Log {
     }
 }
 
-/// Serves one program after the other until its task is dropped.
-pub(super) async fn serve(listener: TcpListener, log: Log, plan: Arc<Plan>) {
-    while let Ok((stream, _)) = listener.accept().await {
-        tokio::spawn(talk(stream, log.clone(), plan.clone()));
+/// Serves one program until its task is dropped; while it is away, it ends each connection.
+pub(super) async fn serve(listener: TcpListener, log: Log, plan: Arc<Plan>, mut away: watch::Receiver<bool>) {
+    let mut talking = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else { return };
+                if !*away.borrow() {
+                    talking.spawn(talk(stream, log.clone(), plan.clone()));
+                }
+            }
+            changed = away.changed() => match changed {
+                Ok(()) => talking.shutdown().await,
+                Err(_) => return,
+            },
+        }
     }
 }
 

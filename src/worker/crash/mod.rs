@@ -9,6 +9,7 @@ mod celery;
 mod checker;
 mod chunks;
 mod plan;
+mod unsent;
 
 use super::{Dialect, Intake, Kind, Options, RecentLimits, Worker};
 use crate::amqp::memory::Memory;
@@ -21,13 +22,14 @@ use crate::profile::{Profile, builtin};
 use crate::shutdown::Shutdown;
 use crate::wire::native;
 use broker::Log;
-use checker::{Answer, Execution, Run, Submitted, violations};
+use checker::{Answer, Execution, Run, Submitted, Violation, violations};
 use plan::{Fault, Plan};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 const QUEUE: &str = "jobs";
@@ -44,6 +46,8 @@ struct Case {
     claims: bool,
     memory: Memory,
     log: Log,
+    /// For how long the MQTT broker is away when the first life begins to take jobs.
+    gap: Cell<Option<Duration>>,
 }
 
 impl Case {
@@ -57,7 +61,7 @@ impl Case {
             };
             memory.publish(QUEUE, message);
         }
-        Self { jobs: jobs.to_vec(), claims, memory, log: Log::default() }
+        Self { jobs: jobs.to_vec(), claims, memory, log: Log::default(), gap: Cell::default() }
     }
 
     /// One life of the program: until nothing is left to do, or its end. Returns the steps that it came to.
@@ -83,7 +87,8 @@ impl Case {
     async fn run(&self, plan: Arc<Plan>, shutdown: Shutdown) {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let url = format!("mqtt://{}", listener.local_addr().unwrap());
-        tokio::spawn(broker::serve(listener, self.log.clone(), plan.clone()));
+        let (away, is_away) = watch::channel(false);
+        tokio::spawn(broker::serve(listener, self.log.clone(), plan.clone(), is_away));
         let mut options = mqtt::Options::new(&url).unwrap();
         options.protocol = mqtt::Protocol::V311;
         options.backoff_min = Duration::from_millis(1);
@@ -100,6 +105,15 @@ impl Case {
             let log = claims::Log::over(self.memory.read(plan.clone()), publisher.clone(), options);
             assert!(log.ready(Instant::now() + SOON).await || shutdown.soft().is_cancelled());
             claims = Some(log);
+        }
+        if let Some(gap) = self.gap.take() {
+            away.send_replace(true);
+            let away = away.clone();
+            agent.state().wait_for(|state| !state.is_up()).await.unwrap();
+            tokio::spawn(async move {
+                sleep(gap).await;
+                away.send_replace(false);
+            });
         }
         // Never reached: what goes over it is not part of these cases.
         let nowhere = amqp::Options { url: "amqp://127.0.0.1:1".to_owned(), ..amqp::Options::default() };
@@ -132,8 +146,8 @@ impl Case {
         }
     }
 
-    /// What every run must keep, whatever broke in it.
-    fn judge(&self, what: &str) {
+    /// What must not be, whatever broke.
+    fn violations(&self) -> Vec<Violation> {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let submitted = self.jobs.iter().map(|job| Submitted {
             id: text(&job["id"]),
@@ -147,18 +161,23 @@ impl Case {
             let body = said(&reply);
             Answer { message_id: reply.message_id, body }
         });
-        let run = Run {
+        violations(&Run {
             submitted: submitted.collect(),
             executed: executed.collect(),
             answers: answers.collect(),
+            no_may_be_overtaken: !self.claims,
             ..Run::default()
-        };
-        let found = violations(&run);
+        })
+    }
+
+    /// What every run must keep whose devices can be reached.
+    fn judge(&self, what: &str) {
+        let found = self.violations();
         assert!(found.is_empty(), "{what}: {found:?}");
         // What follows on another is run only where that succeeded.
         let asked = self.jobs.iter().filter(|job| job["after"].is_null());
         for job in asked.filter(|job| job["guarantee"] == "at_least_once") {
-            let times = self.log.all().iter().filter(|(id, _)| *id == text(&job["id"])).count();
+            let times = self.log.all().iter().filter(|(id, _)| job["id"] == **id).count();
             assert!(times >= 1, "{what}: {job} was never executed: {:?}", self.replies());
         }
     }
@@ -275,8 +294,8 @@ fn killed_twice_it_does_not_either() {
 
 #[test]
 fn cut_off_before_any_step_it_does_not_either() {
-    for claims in [false, true] {
-        let broken = break_every_step(Fault::Cut, claims, Case::judge);
+    for (fault, claims) in [(Fault::Cut, false), (Fault::Cut, true), (Fault::CutAll, false)] {
+        let broken = break_every_step(fault, claims, Case::judge);
         assert!(broken >= 40, "only {broken} steps were broken");
     }
 }

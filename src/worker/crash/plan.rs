@@ -12,6 +12,8 @@ pub(super) enum Fault {
     Kill,
     /// The connection that the step belongs to breaks.
     Cut,
+    /// The step happens, and then both of its connections break.
+    CutAll,
     /// The program is asked to stop, as by SIGTERM.
     Stop,
 }
@@ -53,6 +55,7 @@ impl Steps for Plan {
                 Pass::Dead
             }
             Fault::Cut => Pass::Cut,
+            Fault::CutAll => Pass::CutAll,
             Fault::Stop => {
                 self.shutdown.begin();
                 Pass::Go

@@ -41,6 +41,9 @@ pub(crate) struct Run {
     pub(crate) answers: Vec<Answer>,
     /// The ids of the jobs in the dead-letter queue.
     pub(crate) dead: Vec<String>,
+    /// Whether a job that may run twice may run after a "no", marked as a repeat: nobody can tell the next worker what was said where
+    /// the queue has lost the ack, unless commands are claimed.
+    pub(crate) no_may_be_overtaken: bool,
     /// How much later than its expiry a command may reach a device: its way from the worker's socket, in milliseconds.
     pub(crate) transit_ms: u64,
     /// How many commands may end as `unknown` and nothing better: what was under way when something broke. `None`: any.
@@ -56,7 +59,7 @@ pub(crate) enum Violation {
     Lost(String, String),
     /// Executed after its expiry.
     Stale(String, String),
-    /// A result says that it was not executed, and it was.
+    /// A result says that it was not executed, and it was; and no repeat of it says so.
     FalseNo(String, String),
     /// A result of a job or a device that nobody asked for.
     Orphan(String, String),
@@ -126,7 +129,7 @@ pub(crate) fn violations(run: &Run) -> Vec<Violation> {
             let times = executed.get(&key).map_or(&[][..], Vec::as_slice);
             let results = said.get(&key).map_or(&[][..], Vec::as_slice);
             let allowed = sent[job.id.as_str()];
-            judge(job, &key, (times, allowed), results, dead.contains(job.id.as_str()), run.transit_ms, &mut found);
+            judge(run, job, &key, (times, allowed), (results, dead.contains(job.id.as_str())), &mut found);
             asked.insert(key);
         }
     }
@@ -158,12 +161,11 @@ fn read(answer: &Answer) -> Option<(Key, Said)> {
 }
 
 fn judge(
+    run: &Run,
     job: &Submitted,
     key: &Key,
     (times, allowed): (&[u64], usize),
-    results: &[Said],
-    dead: bool,
-    transit_ms: u64,
+    (results, dead): (&[Said], bool),
     found: &mut BTreeSet<Violation>,
 ) {
     let mut add = |violation: fn(String, String) -> Violation| {
@@ -172,10 +174,12 @@ fn judge(
     if job.confirmed && results.is_empty() && !dead {
         add(Violation::Lost);
     }
-    if job.expires_at.is_some_and(|expires| times.iter().any(|at| *at > expires + transit_ms)) {
+    if job.expires_at.is_some_and(|expires| times.iter().any(|at| *at > expires + run.transit_ms)) {
         add(Violation::Stale);
     }
-    if !times.is_empty() && results.iter().any(|result| result.executed == "no") {
+    let may_be_overtaken = run.no_may_be_overtaken && !job.at_most_once;
+    let is_overtaken = may_be_overtaken && results.iter().any(|result| result.repeated && result.executed != "no");
+    if !times.is_empty() && !is_overtaken && results.iter().any(|result| result.executed == "no") {
         add(Violation::FalseNo);
     }
     if job.at_most_once && times.len() > 1 {
@@ -188,7 +192,7 @@ fn judge(
     }
     for (index, one) in results.iter().enumerate() {
         for other in &results[index + 1..] {
-            if contradict(job, one, other) {
+            if contradict(job, one, other) && !(may_be_overtaken && overtakes(one, other)) {
                 add(Violation::Contradiction);
             }
             let same = one.status == other.status && one.executed == other.executed && one.late == other.late;
@@ -208,6 +212,11 @@ fn contradict(job: &Submitted, one: &Said, other: &Said) -> bool {
         ("no", "no") => one.status != other.status,
         _ => false,
     }
+}
+
+/// One is a "no", and the other a repeat that was executed.
+fn overtakes(one: &Said, other: &Said) -> bool {
+    [(one, other), (other, one)].iter().any(|(no, yes)| no.executed == "no" && yes.executed == "yes" && yes.repeated)
 }
 
 #[cfg(test)]
@@ -255,6 +264,30 @@ mod tests {
         }
         twice[0].body["attempt"] = json!(1);
         assert_eq!(run(false, &[900, 901], &twice[..1]), named(Violation::RepeatedUnmarked));
+    }
+
+    #[test]
+    fn a_no_is_overtaken_only_by_a_marked_repeat_of_what_may_run_twice_and_only_where_that_is_known_to_happen() {
+        let no = answer("m", "expired", "no", false);
+        let mut repeat = answer("n", "succeeded", "yes", false);
+        let broken = vec![Violation::FalseNo("j".into(), "d".into()), Violation::Contradiction("j".into(), "d".into())];
+        for (marked, at_most_once, may_be_overtaken) in [true, false]
+            .into_iter()
+            .flat_map(|a| [true, false].map(|b| (a, b)))
+            .flat_map(|(a, b)| [true, false].map(|c| (a, b, c)))
+        {
+            repeat.body["redelivered"] = json!(marked);
+            let found = violations(&Run {
+                submitted: vec![job(at_most_once)],
+                executed: vec![Execution { id: "j".into(), device: "d".into(), at: 900 }],
+                answers: vec![no.clone(), repeat.clone()],
+                no_may_be_overtaken: may_be_overtaken,
+                ..Run::default()
+            });
+            let is_fine = marked && !at_most_once && may_be_overtaken;
+            assert_eq!(found.is_empty(), is_fine, "{marked} {at_most_once} {may_be_overtaken}: {found:?}");
+            assert!(is_fine || found == broken, "{found:?}");
+        }
     }
 
     #[test]
