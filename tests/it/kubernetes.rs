@@ -148,10 +148,11 @@ fn the_program_takes_the_configuration_and_the_pod_outlives_its_drain() {
     let (config, deployment) = (config(), deployment());
     let pod = &deployment["spec"]["template"]["spec"];
     let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
-    // Above the grace: last words after the hard stop, the claim log, results on their way, the last acks.
+    let pause = container(&deployment).pointer("/lifecycle/preStop/sleep/seconds").and_then(Value::as_u64).unwrap();
+    // Above the pause and the grace: last words after the hard stop, the claim log, results on their way, the last acks.
     assert!(
-        grace >= config.worker.grace.as_secs() + 20,
-        "{grace} s of the pod, {:?} of the worker",
+        grace >= pause + config.worker.grace.as_secs() + 20,
+        "{grace} s of the pod, {pause} s before the stop, {:?} of the worker",
         config.worker.grace
     );
     let resources = &container(&deployment)["resources"];
