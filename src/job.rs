@@ -31,6 +31,25 @@ pub struct Job {
     pub enqueued_at: Option<u64>,
 }
 
+impl Job {
+    /// A request without payload, and without a word about anything else.
+    pub fn new(id: impl Into<Arc<str>>, targets: Targets, command: impl Into<Arc<str>>) -> Self {
+        Self {
+            id: id.into(),
+            targets,
+            command: command.into(),
+            payload: Payload::Empty,
+            mode: Mode::Request,
+            profile: "default".into(),
+            timeout: None,
+            expires_at: None,
+            not_before: None,
+            guarantee: None,
+            enqueued_at: None,
+        }
+    }
+}
+
 /// One device, or many with the rules of a bulk.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Targets {
@@ -53,6 +72,13 @@ pub struct Bulk {
     pub abort: Option<Abort>,
     /// What the requester gets.
     pub results: BulkResults,
+}
+
+impl Bulk {
+    /// These devices as fast as they go, each with its result.
+    pub fn new(targets: Vec<Target>) -> Self {
+        Self { targets, rate_per_second: None, concurrency: None, abort: None, results: BulkResults::Stream }
+    }
 }
 
 /// One device of a bulk.

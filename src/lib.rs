@@ -14,6 +14,7 @@ pub mod amqp;
 pub mod backend;
 pub mod mqtt;
 pub mod telemetry;
+mod tls;
 
 pub mod commander;
 pub mod profile;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use switchboard::amqp::{self, Address, Confirm, Connection, PublishError, Publisher, ReplyQueue};
 use switchboard::demo::brokers::{Mosquitto, RabbitMq, mosquitto, rabbitmq};
 use switchboard::envelope::Envelope;
-use switchboard::job::{Job, Mode, Targets};
+use switchboard::job::{Job, Targets};
 use switchboard::mqtt::{self, Agent};
 use switchboard::profile::{Profile, builtin};
 use switchboard::simulator::{self, Behaviour, Counts, Fleet};
@@ -135,18 +135,11 @@ impl Scene {
     fn publish(&mut self) -> impl Future<Output = Result<Confirm, PublishError>> + use<> {
         let number = self.next;
         self.next += 1;
+        let device = Targets::One(format!("dev-{}", number as usize % DEVICES).into());
         let job = Job {
-            id: format!("count-{number:08}").into(),
-            targets: Targets::One(format!("dev-{}", number as usize % DEVICES).into()),
-            command: "set".into(),
             payload: json!({"level": number % 100}).into(),
-            mode: Mode::Request,
-            profile: "default".into(),
             timeout: Some(RESULT_WITHIN),
-            expires_at: None,
-            not_before: None,
-            guarantee: None,
-            enqueued_at: None,
+            ..Job::new(format!("count-{number:08}"), device, "set")
         };
         let job = Envelope { reply_to: Some(self.results.name().to_owned()), ..native::encode(&job) };
         let publisher = self.publisher.clone();

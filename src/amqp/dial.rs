@@ -16,7 +16,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::runtime::{Kit, TcpStream};
 use super::screen::Screened;
-use super::{Error, Options, nodes, tls};
+use super::{Error, Options, nodes};
+use crate::tls;
 
 /// A duplicate of the connection's socket. Cutting it is the only way to end lapin's thread while the peer is silent,
 /// or while the broker has blocked the connection: then not even a close is written. Dropping it cuts too.
@@ -172,9 +173,6 @@ async fn tls_connector(uri: &AMQPUri, options: &Options) -> Result<Option<Rustls
     if uri.scheme != AMQPScheme::AMQPS {
         return Ok(None);
     }
-    let files = options.tls.clone();
-    let config = tokio::task::spawn_blocking(move || tls::client_config(&files))
-        .await
-        .map_err(|_| Error::Tls("reading the certificate files was interrupted".to_owned()))??;
+    let config = tls::client_config(&options.tls).await.map_err(|error| Error::Tls(error.to_string()))?;
     Ok(Some(RustlsConnector::from(config)))
 }

@@ -1,7 +1,7 @@
 //! Settings of an AMQP connection and of what works on it, with their defaults.
 
+use crate::tls::TlsFiles;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How to reach the broker and how patiently.
@@ -70,15 +70,4 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options").field("connection_name", &self.connection_name).finish_non_exhaustive()
     }
-}
-
-/// PEM files for `amqps://`; they are read again at each connect, so a rotated certificate needs no restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// Authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The client's certificate chain; needs `key_file`.
-    pub cert_file: Option<PathBuf>,
-    /// The client's private key; needs `cert_file`.
-    pub key_file: Option<PathBuf>,
 }

@@ -3,7 +3,7 @@
 use crate::amqp::{self, QueueKind, QueueSpec, StreamSpec, Topology};
 use crate::claims;
 use crate::commander;
-use crate::config::{Config, MqttSection, QueueType};
+use crate::config::{Config, MqttSection, QueueType, TlsSection};
 use crate::mqtt;
 use crate::wire::native;
 use crate::worker;
@@ -22,25 +22,19 @@ pub fn mqtt_options(section: &MqttSection) -> anyhow::Result<mqtt::Options> {
     options.password = section.password.as_ref().map(|secret| mqtt::Password::new(secret.expose()));
     (options.keep_alive, options.session_expiry) = (section.keep_alive, section.session_expiry);
     (options.max_inflight, options.max_incoming) = (section.max_inflight, section.max_answer_bytes);
-    let tls = &section.tls;
-    options.tls = mqtt::TlsFiles {
-        ca_file: tls.ca_file.clone(),
-        cert_file: tls.cert_file.clone(),
-        key_file: tls.key_file.clone(),
-    };
+    options.tls = tls_files(&section.tls);
     Ok(options)
+}
+
+fn tls_files(TlsSection { ca_file, cert_file, key_file }: &TlsSection) -> mqtt::TlsFiles {
+    mqtt::TlsFiles { ca_file: ca_file.clone(), cert_file: cert_file.clone(), key_file: key_file.clone() }
 }
 
 /// The AMQP options of a configuration.
 pub fn amqp_options(config: &Config) -> amqp::Options {
-    let tls = &config.amqp.tls;
     amqp::Options {
         url: config.amqp.url.expose().to_owned(),
-        tls: amqp::TlsFiles {
-            ca_file: tls.ca_file.clone(),
-            cert_file: tls.cert_file.clone(),
-            key_file: tls.key_file.clone(),
-        },
+        tls: tls_files(&config.amqp.tls),
         connection_name: format!("switchboard {}", host()),
         confirm_timeout: config.amqp.confirm_timeout,
         ..amqp::Options::default()

@@ -1,6 +1,7 @@
 //! Reads the result backend's URL, with the parameters that Celery asks for in it.
 
 use super::Error;
+use crate::tls::TlsFiles;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use std::path::PathBuf;
 
@@ -11,17 +12,6 @@ pub(super) struct Address {
     pub(super) port: u16,
     pub(super) tls: Option<TlsFiles>,
     pub(super) login: RedisConnectionInfo,
-}
-
-/// PEM files for `rediss://`, read again at each connect.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct TlsFiles {
-    /// Authorities to trust instead of the system's.
-    pub(super) ca_file: Option<PathBuf>,
-    /// The client's certificate chain; needs `key_file`.
-    pub(super) cert_file: Option<PathBuf>,
-    /// The client's private key; needs `cert_file`.
-    pub(super) key_file: Option<PathBuf>,
 }
 
 /// Reads the URL. The error never repeats it, since it holds the password.

@@ -3,7 +3,7 @@
 use super::Error;
 use super::address::Address;
 use super::script::Call;
-use super::tls;
+use crate::tls;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use redis::aio::MultiplexedConnection;

@@ -12,7 +12,6 @@ mod chord;
 mod link;
 mod options;
 mod script;
-mod tls;
 
 pub use chord::{Counted, Part};
 pub use options::Options;

@@ -10,7 +10,7 @@ use super::{BadUsage, FAILED, INTERRUPTED, print, runtime, say, standing, target
 use crate::bulk::Targets;
 use crate::config::Config;
 use crate::deadline::Now;
-use crate::job::{self, Abort, BulkResults, Guarantee, Job, Mode};
+use crate::job::{self, Abort, Guarantee, Job};
 use crate::wire::native;
 use anyhow::Context;
 use std::path::{Path, PathBuf};
@@ -82,24 +82,20 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
         say(format_args!("devices are named {repeated} times more than once; each is commanded once"));
     }
     let collected = Collected::new(targets.iter().map(|target| target.device.clone()));
+    let id = args.id.clone().unwrap_or_else(|| ulid::Ulid::generate().to_string());
+    let targets = job::Targets::Many(job::Bulk {
+        rate_per_second: args.rate,
+        concurrency: args.concurrency,
+        abort: args.abort_at,
+        ..job::Bulk::new(targets)
+    });
     let job = Job {
-        id: args.id.clone().unwrap_or_else(|| ulid::Ulid::generate().to_string()).into(),
-        targets: job::Targets::Many(job::Bulk {
-            targets,
-            rate_per_second: args.rate,
-            concurrency: args.concurrency,
-            abort: args.abort_at,
-            results: BulkResults::Stream,
-        }),
-        command: args.command.as_str().into(),
         payload,
-        mode: Mode::Request,
         profile: args.profile.as_deref().unwrap_or("default").into(),
         timeout: args.timeout,
-        expires_at: None,
-        not_before: None,
         guarantee: args.guarantee,
         enqueued_at: Some(Now::read().unix_ms),
+        ..Job::new(id, targets, args.command.as_str())
     };
     runtime()?.block_on(bulk(&config, &args, job, collected))
 }

@@ -33,18 +33,15 @@ impl Request {
     ///
     /// The payload cannot be read.
     pub fn job(&self, guarantee: Option<Guarantee>, enqueued_at: Option<u64>) -> anyhow::Result<Job> {
+        let (id, device) = (ulid::Ulid::generate().to_string(), Targets::One(self.device.as_str().into()));
         Ok(Job {
-            id: ulid::Ulid::generate().to_string().into(),
-            targets: Targets::One(self.device.as_str().into()),
-            command: self.command.as_str().into(),
             payload: Payload::of(self.payload.as_ref())?,
             mode: if self.one_way { Mode::Publish } else { Mode::Request },
             profile: self.profile.as_deref().unwrap_or("default").into(),
             timeout: self.timeout,
-            expires_at: None,
-            not_before: None,
             guarantee,
             enqueued_at,
+            ..Job::new(id, device, self.command.as_str())
         })
     }
 }

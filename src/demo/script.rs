@@ -1,11 +1,10 @@
 //! The jobs of the demonstration: most are plain, and one of each kind of trouble comes along every so often.
 
 use crate::envelope::Envelope;
-use crate::job::{Bulk, BulkResults, Job, Mode, Payload, Target, Targets};
+use crate::job::{Bulk, Job, Mode, Payload, Target, Targets};
 use crate::outcome::Status;
 use crate::wire::native;
 use serde_json::json;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// What a job is there to show.
@@ -111,9 +110,8 @@ impl Script {
     /// One job for every device, those that are not there too.
     pub(super) fn bulk(&self, now: u64) -> Envelope {
         let targets = self.everyone().map(|device| Target { device: device.into(), payload: None }).collect();
-        let bulk =
-            Bulk { targets, rate_per_second: None, concurrency: None, abort: None, results: BulkResults::Stream };
-        native::encode(&self.plain(Self::BULK.to_owned(), Targets::Many(bulk), json!({"firmware": 7}).into(), now))
+        let targets = Targets::Many(Bulk::new(targets));
+        native::encode(&self.plain(Self::BULK.to_owned(), targets, json!({"firmware": 7}).into(), now))
     }
 
     /// Every device, those that are not there last.
@@ -132,19 +130,7 @@ impl Script {
 
     /// A request with this id and nothing special about it, made now (milliseconds since the Unix epoch).
     pub(super) fn plain(&self, id: String, targets: Targets, payload: Payload, now: u64) -> Job {
-        Job {
-            id: id.into(),
-            targets,
-            command: "open".into(),
-            payload,
-            mode: Mode::Request,
-            profile: Arc::from("default"),
-            timeout: Some(self.timeout),
-            expires_at: None,
-            not_before: None,
-            guarantee: None,
-            enqueued_at: Some(now),
-        }
+        Job { payload, timeout: Some(self.timeout), enqueued_at: Some(now), ..Job::new(id, targets, "open") }
     }
 }
 

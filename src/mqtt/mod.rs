@@ -43,11 +43,12 @@ mod subscriptions_tests;
 mod transport;
 mod websocket;
 
+pub use crate::tls::TlsFiles;
 pub use agent::Agent;
 pub use error::Error;
 pub use fate::{Fate, NotSent, Refusal};
 pub use message::{Message, Properties, Qos};
-pub use options::{Options, Password, Protocol, TlsFiles};
+pub use options::{Options, Password, Protocol};
 pub use publish::Publish;
 pub use request::Request;
 pub use router::Router;

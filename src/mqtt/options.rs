@@ -2,8 +2,8 @@
 
 use super::error::Error;
 use super::message::Qos;
+use crate::tls::TlsFiles;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// The version of MQTT.
@@ -35,17 +35,6 @@ impl fmt::Debug for Password {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("…")
     }
-}
-
-/// Files for TLS, PEM, read again at every connection so that certificates can be rotated.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TlsFiles {
-    /// The authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The client's certificate chain.
-    pub cert_file: Option<PathBuf>,
-    /// Its private key.
-    pub key_file: Option<PathBuf>,
 }
 
 /// How to reach the broker, and every limit of the agent.

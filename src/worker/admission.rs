@@ -73,23 +73,11 @@ pub(crate) fn hold(not_before: u64, now: Now, most: Duration) -> Option<Duration
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Mode, Payload, Targets};
+    use crate::job::Targets;
     use std::time::Instant;
 
     fn job(expires_at: Option<u64>, not_before: Option<u64>) -> Job {
-        Job {
-            id: "j".into(),
-            targets: Targets::One("d".into()),
-            command: "c".into(),
-            payload: Payload::Empty,
-            mode: Mode::Request,
-            profile: "default".into(),
-            timeout: None,
-            expires_at,
-            not_before,
-            guarantee: None,
-            enqueued_at: None,
-        }
+        Job { expires_at, not_before, ..Job::new("j", Targets::One("d".into()), "c") }
     }
 
     fn now() -> Now {

@@ -69,7 +69,7 @@ pub(super) fn course(chunk: &Chunk, job: &Job, guarantee: Guarantee, seen: Seen,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::{Mode, Payload, Targets};
+    use crate::job::Targets;
     use crate::outcome::{Executed, Status};
     use crate::wire::bulk::{Ranges, Say};
     use Guarantee::{AtLeastOnce, AtMostOnce};
@@ -82,19 +82,7 @@ mod tests {
     }
 
     fn job(expires_at: Option<u64>, not_before: Option<u64>) -> Job {
-        Job {
-            id: "b".into(),
-            targets: Targets::One("".into()),
-            command: "c".into(),
-            payload: Payload::Empty,
-            mode: Mode::Request,
-            profile: "default".into(),
-            timeout: None,
-            expires_at,
-            not_before,
-            guarantee: None,
-            enqueued_at: None,
-        }
+        Job { expires_at, not_before, ..Job::new("b", Targets::One("".into()), "c") }
     }
 
     fn of(chunk: &Chunk, job: &Job, guarantee: Guarantee, seen: Seen) -> Course {

@@ -5,7 +5,7 @@ use super::course::{Course, Release, Rules};
 use super::known::{Known, Purpose};
 use super::log::{Out, Releases};
 use super::plan::{ChunkLimits, Plan};
-use crate::job::{Abort, Bulk, BulkResults, Guarantee, Job, Mode, Payload, Target, Targets};
+use crate::job::{Abort, Bulk, Guarantee, Job, Payload, Target, Targets};
 use crate::outcome::Status;
 use crate::wire::bulk::{Done, Ranges, Report, Stand, Start};
 use crate::wire::native;
@@ -25,26 +25,13 @@ const OVER: u64 = 22_000;
 
 fn plan(devices: u32, guarantee: Guarantee, change: impl FnOnce(&mut Bulk)) -> Plan {
     let target = |n: u32| Target { device: format!("d{n}").into(), payload: None };
-    let mut bulk = Bulk {
-        targets: (0..devices).map(target).collect(),
-        rate_per_second: None,
-        concurrency: None,
-        abort: None,
-        results: BulkResults::Stream,
-    };
+    let mut bulk = Bulk::new((0..devices).map(target).collect());
     change(&mut bulk);
     let job = Job {
-        id: "b".into(),
-        targets: Targets::Many(bulk),
-        command: "go".into(),
-        payload: Payload::Empty,
-        mode: Mode::Request,
-        profile: "default".into(),
-        timeout: None,
         expires_at: Some(1_800_000_000_000),
-        not_before: None,
         guarantee: Some(guarantee),
         enqueued_at: Some(1),
+        ..Job::new("b", Targets::Many(bulk), "go")
     };
     let start = Start {
         id: "b".into(),

@@ -6,7 +6,7 @@ use super::office::{Office, Room, Wish};
 use super::plan::ChunkLimits;
 use crate::amqp::Tag;
 use crate::envelope::Envelope;
-use crate::job::{Bulk, BulkResults, Job, Mode, Payload, Target, Targets};
+use crate::job::{Bulk, Job, Target, Targets};
 use crate::outcome::Status;
 use crate::wire::bulk::{Ask, Carried, Done, End, Record, Report, Stand, Start, What};
 use crate::wire::native;
@@ -92,20 +92,7 @@ impl Queue {
 
 fn start(id: &str, devices: u32, command: &str) -> Start {
     let targets = (0..devices).map(|n| Target { device: format!("d{n}").into(), payload: None }).collect();
-    let bulk = Bulk { targets, rate_per_second: None, concurrency: None, abort: None, results: BulkResults::Stream };
-    let job = Job {
-        id: id.into(),
-        targets: Targets::Many(bulk),
-        command: command.into(),
-        payload: Payload::Empty,
-        mode: Mode::Request,
-        profile: "default".into(),
-        timeout: None,
-        expires_at: None,
-        not_before: None,
-        guarantee: None,
-        enqueued_at: Some(1),
-    };
+    let job = Job { enqueued_at: Some(1), ..Job::new(id, Targets::Many(Bulk::new(targets)), command) };
     let message = native::encode(&job);
     Start {
         id: id.into(),

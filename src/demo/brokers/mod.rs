@@ -4,6 +4,7 @@
 //! also when the process that holds the value is killed: [`leash`] says how.
 
 mod child;
+pub mod daemon;
 pub mod leash;
 pub mod mosquitto;
 pub mod ports;
@@ -107,7 +108,8 @@ fn with_free_ports<T>(start: impl Fn() -> Result<T, Error>) -> Result<T, Error> 
 }
 
 /// A program that the environment may place elsewhere.
-struct Program {
+#[derive(Debug)]
+pub struct Program {
     name: &'static str,
     usual: &'static str,
     package: &'static str,

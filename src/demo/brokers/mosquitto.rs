@@ -1,31 +1,20 @@
 //! A private mosquitto: the MQTT broker of the demonstration and of every test that needs one.
 
-use super::child::Running;
-use super::{Error, Leash, Program, ports, with_free_ports};
+use super::daemon::{Daemon, Ports, Server};
+use super::{Error, Program};
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
-const PROGRAM: Program = Program {
-    name: "mosquitto",
-    usual: "/usr/sbin/mosquitto",
-    package: "mosquitto",
-    variable: "SWITCHBOARD_MOSQUITTO",
-};
-
-/// A free machine takes some 12 ms.
-const START_WITHIN: Duration = Duration::from_secs(20);
-const STOP_WITHIN: Duration = Duration::from_secs(10);
 const CONNECT_WITHIN: Duration = Duration::from_millis(500);
 
 /// What a private mosquitto is to be like. The default takes anybody, keeps nothing and limits nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Keeps sessions, queues and retained messages over [`Mosquitto::stop`] and [`Mosquitto::start_again`].
+    /// Keeps sessions, queues and retained messages over [`Daemon::stop`] and [`Daemon::start_again`].
     pub persistence: bool,
-    /// A second listener with TLS; its port is [`Mosquitto::tls_port`].
+    /// A second listener with TLS; its port is [`Daemon::tls_port`].
     pub tls: Option<Tls>,
     /// A third listener for WebSocket; its port is [`Mosquitto::websocket_port`]. A mosquitto without it does not start:
     /// Debian's is built so.
@@ -47,57 +36,36 @@ pub struct Tls {
     pub clients_too: bool,
 }
 
-/// A running (or stopped) private mosquitto. Dropping it ends it and removes its folder.
+/// The kind of server that mosquitto is.
 #[derive(Debug)]
-pub struct Mosquitto {
-    ports: [u16; 3],
-    process: Option<Running>,
-    leash: Leash,
+pub struct Broker;
+
+/// A private mosquitto.
+pub type Mosquitto = Daemon<Broker>;
+
+impl Server for Broker {
+    const PROGRAM: Program = Program {
+        name: "mosquitto",
+        usual: "/usr/sbin/mosquitto",
+        package: "mosquitto",
+        variable: "SWITCHBOARD_MOSQUITTO",
+    };
+    const FILE: &'static str = "mosquitto.conf";
+    const FLAGS: &'static [&'static str] = &["-c"];
+    const SAYS: &'static str = " running";
+
+    fn answers(address: SocketAddr) -> bool {
+        TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok()
+    }
 }
 
-impl Mosquitto {
+impl Daemon<Broker> {
     /// Starts one and waits until it serves.
     ///
     /// # Errors
     /// mosquitto is not installed, ends by itself (a line that it does not know), or does not serve in time.
     pub fn start(options: Options) -> Result<Self, Error> {
-        with_free_ports(|| {
-            let leash = Leash::new("mosquitto").map_err(Error::system("make a folder for mosquitto"))?;
-            let ports = ports::free()?;
-            let file = leash.folder().join("mosquitto.conf");
-            std::fs::write(&file, configuration(&options, ports, leash.folder()))
-                .map_err(Error::system(format!("write {}", file.display())))?;
-            let mut broker = Self { ports, process: None, leash };
-            broker.start_again()?;
-            Ok(broker)
-        })
-    }
-
-    /// Starts it again after [`stop`](Self::stop) or [`kill`](Self::kill), on the same ports, with what it kept.
-    ///
-    /// # Errors
-    /// As [`start`](Self::start); and somebody else may have taken a port meanwhile.
-    pub fn start_again(&mut self) -> Result<(), Error> {
-        self.kill();
-        let folder = self.leash.folder();
-        let log = folder.join("mosquitto.log");
-        // What an earlier run wrote would look like the word of this one.
-        let _ = std::fs::remove_file(&log);
-        let mut command = Command::new(PROGRAM.path());
-        command.arg("-c").arg(folder.join("mosquitto.conf")).current_dir(folder);
-        let mut process = Running::spawn(&PROGRAM, &mut command, &log)?;
-        self.leash.hold(&[process.pid()]).map_err(Error::system("hold mosquitto"))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port()));
-        let ready = process.wait_ready(START_WITHIN, || {
-            // Its own word first: who answers on the port could be somebody else.
-            let says_so = std::fs::read_to_string(&log).is_ok_and(|text| text.contains(" running"));
-            says_so && TcpStream::connect_timeout(&address, CONNECT_WITHIN).is_ok()
-        });
-        self.process = Some(process);
-        if ready.is_err() {
-            self.kill();
-        }
-        ready
+        Self::start_with(|ports, folder| configuration(&options, ports, folder))
     }
 
     /// `mqtt://127.0.0.1:PORT`.
@@ -105,72 +73,13 @@ impl Mosquitto {
         format!("mqtt://127.0.0.1:{}", self.port())
     }
 
-    /// The port of the plain listener.
-    pub fn port(&self) -> u16 {
-        self.ports[0]
-    }
-
-    /// The port of the TLS listener, used where [`Options::tls`] is set.
-    pub fn tls_port(&self) -> u16 {
-        self.ports[1]
-    }
-
     /// The port of the WebSocket listener, used where [`Options::websocket`] is set.
     pub fn websocket_port(&self) -> u16 {
-        self.ports[2]
-    }
-
-    /// Its folder, which goes with it: `mosquitto.conf`, `mosquitto.log`, and what it keeps.
-    pub fn folder(&self) -> &Path {
-        self.leash.folder()
-    }
-
-    /// SIGKILL: clients see a reset, and what was not written down is lost.
-    pub fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            process.kill();
-            let _ = self.leash.hold(&[]);
-            process.reap();
-        }
-    }
-
-    /// SIGTERM: it writes down what it keeps and closes its connections; killed if it takes too long.
-    ///
-    /// # Errors
-    /// The signal could not be sent.
-    pub fn stop(&mut self) -> Result<(), Error> {
-        if let Some(process) = &mut self.process {
-            process.signal("TERM")?;
-            process.wait_end(STOP_WITHIN);
-        }
-        self.kill();
-        Ok(())
-    }
-
-    /// SIGSTOP: connections stay and nothing answers.
-    ///
-    /// # Errors
-    /// The signal could not be sent.
-    pub fn freeze(&mut self) -> Result<(), Error> {
-        self.process.as_mut().map_or(Ok(()), |process| process.signal("STOP"))
-    }
-
-    /// SIGCONT: it goes on where [`freeze`](Self::freeze) stopped it.
-    ///
-    /// # Errors
-    /// The signal could not be sent.
-    pub fn thaw(&mut self) -> Result<(), Error> {
-        self.process.as_mut().map_or(Ok(()), |process| process.signal("CONT"))
+        self.third_port()
     }
 }
 
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn configuration(options: &Options, ports: [u16; 3], folder: &Path) -> String {
+fn configuration(options: &Options, ports: Ports, folder: &Path) -> String {
     let folder = folder.display();
     let mut lines = format!(
         "# Started as root it would change to a user that cannot read this folder; others ignore the line.\n\

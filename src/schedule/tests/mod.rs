@@ -5,7 +5,7 @@ mod policies;
 mod properties;
 
 use super::*;
-use crate::job::{Job, Mode, Payload, Targets};
+use crate::job::{Job, Targets};
 
 /// A minute, in milliseconds.
 const MINUTE: u64 = 60_000;
@@ -18,19 +18,7 @@ fn ms(text: &str) -> u64 {
 
 /// A schedule with every default.
 fn schedule(calendar: Calendar) -> Schedule {
-    let job = Job {
-        id: "".into(),
-        targets: Targets::One("d".into()),
-        command: "c".into(),
-        payload: Payload::Empty,
-        mode: Mode::Request,
-        profile: "default".into(),
-        timeout: None,
-        expires_at: None,
-        not_before: None,
-        guarantee: None,
-        enqueued_at: None,
-    };
+    let job = Job::new("", Targets::One("d".into()), "c");
     Schedule {
         name: "n".into(),
         calendar,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::envelope::{Envelope, Headers, Value};
-use crate::job::{Bulk, BulkResults, Job, Mode, Payload, Target, Targets};
+use crate::job::{Bulk, Job, Target, Targets};
 use crate::outcome::{Executed, Status};
 use crate::wire::native;
 use bytes::Bytes;
@@ -41,20 +41,8 @@ fn ranges_that_we_do_not_write_are_not_read() {
 
 fn job() -> Job {
     let targets = vec![Target { device: "a".into(), payload: None }, Target { device: "b".into(), payload: None }];
-    let bulk = Bulk { targets, rate_per_second: None, concurrency: Some(2), abort: None, results: BulkResults::Stream };
-    Job {
-        id: "b1".into(),
-        targets: Targets::Many(bulk),
-        command: "reboot".into(),
-        payload: Payload::Empty,
-        mode: Mode::Request,
-        profile: "default".into(),
-        timeout: None,
-        expires_at: None,
-        not_before: None,
-        guarantee: None,
-        enqueued_at: Some(1_700_000_000_123),
-    }
+    let bulk = Bulk { concurrency: Some(2), ..Bulk::new(targets) };
+    Job { enqueued_at: Some(1_700_000_000_123), ..Job::new("b1", Targets::Many(bulk), "reboot") }
 }
 
 #[test]

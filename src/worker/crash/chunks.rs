@@ -3,7 +3,7 @@
 use super::plan::Fault;
 use super::{Case, REPLIES};
 use crate::envelope::Envelope;
-use crate::job::{Bulk, BulkResults, Guarantee, Job, Mode, Payload, Target, Targets};
+use crate::job::{Bulk, Guarantee, Job, Payload, Target, Targets};
 use crate::wire::bulk::{Chunk, Ranges, Record};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,21 +21,14 @@ fn case(guarantee: &str, claims: bool) -> Case {
 /// Two devices, one after the other.
 pub(super) fn chunk(job: &Value) -> Envelope {
     let targets = DEVICES.map(|device| Target { device: device.into(), payload: None }).to_vec();
-    let results = BulkResults::Stream;
-    let bulk = Bulk { targets, rate_per_second: None, concurrency: Some(1), abort: None, results };
+    let bulk = Bulk { concurrency: Some(1), ..Bulk::new(targets) };
     let guarantees = [Guarantee::AtMostOnce, Guarantee::AtLeastOnce];
     let job = Job {
-        id: "b".into(),
-        targets: Targets::Many(bulk),
-        command: "open".into(),
         payload: Payload::from(json!({"job": "b"})),
-        mode: Mode::Request,
-        profile: "default".into(),
         timeout: Some(Duration::from_millis(super::TIMEOUT_MS)),
-        expires_at: None,
-        not_before: None,
         guarantee: guarantees.into_iter().find(|guarantee| job["guarantee"] == guarantee.as_str()),
         enqueued_at: Some(crate::deadline::Now::read().unix_ms),
+        ..Job::new("b", Targets::Many(bulk), "open")
     };
     let at = Ranges::of(FIRST, FIRST + 2);
     let chunk = Chunk { to: SHARD.to_owned(), release: 1, at, until: u64::MAX, say: None, part: None };

@@ -147,7 +147,7 @@ async fn over_tls_the_server_is_verified_and_the_client_shows_its_certificate() 
         ("localhost", without_ca, "UnknownIssuer"),
         ("localhost.localdomain", files.clone(), "localhost.localdomain"),
         ("localhost", anonymous, "no AMQP connection"),
-        ("localhost", without_key, "cert_file is given without key_file"),
+        ("localhost", without_key, "needs the file of its key too"),
         ("localhost", missing, "no-such-file"),
     ] {
         let connection = with(host, tls);

@@ -53,17 +53,10 @@ pub(super) fn wrong(calls: &Calls, name: &str, args: &str, kwargs: &str) -> Stri
 #[test]
 fn a_request_is_read_in_every_spelling() {
     let job = Job {
-        id: "t1".into(),
-        targets: Targets::One("d".into()),
-        command: "open".into(),
         payload: Payload::Json("{\"speed\": 2}".into()),
-        mode: Mode::Request,
-        profile: "default".into(),
-        timeout: None,
         expires_at: Some(9),
         not_before: Some(7),
-        guarantee: None,
-        enqueued_at: None,
+        ..Job::new("t1", Targets::One("d".into()), "open")
     };
     for (args, kwargs) in [
         (r#"["d", "open", {"speed": 2}]"#, "{}"),
