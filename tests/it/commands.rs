@@ -1,7 +1,7 @@
 //! The commands of a requester, `send`, `bulk`, `call` and `check`, against real brokers: what they print and how they end.
 
 use crate::harness::device::{Behaviour, Dialect, Fleet};
-use crate::harness::worker::{Options, Worker, run};
+use crate::harness::worker::{Options, Worker, ended, err, out, run};
 use crate::harness::{mosquitto, rabbitmq, unique};
 use serde_json::Value;
 use std::process::Output;
@@ -42,19 +42,6 @@ impl Bench {
     async fn call(&self, arguments: &[&str]) -> Output {
         run(&[&["call"], arguments, &["--mqtt-url", &self.mqtt.url()]].concat(), DONE_WITHIN).await
     }
-}
-
-fn out(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap()
-}
-
-fn err(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).unwrap()
-}
-
-#[track_caller]
-fn ended(output: &Output, code: i32) {
-    assert_eq!(output.status.code(), Some(code), "{}{}", out(output), err(output));
 }
 
 fn lines(output: &Output) -> Vec<Value> {

@@ -2,7 +2,7 @@
 
 use crate::harness::caller::{Caller, Taken};
 use crate::harness::eventually::eventually;
-use crate::harness::worker::{PROGRAM, run_in};
+use crate::harness::worker::{PROGRAM, ended, err, out, run_in};
 use crate::harness::{rabbitmq, unique};
 use lapin::BasicProperties;
 use serde_json::{Value, json};
@@ -75,19 +75,6 @@ impl Desk {
         };
         self.caller.send_with(&to.reply_to(), body.to_string().as_bytes(), properties).await;
     }
-}
-
-fn out(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap()
-}
-
-fn err(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).unwrap()
-}
-
-#[track_caller]
-fn ended(output: &Output, code: i32) {
-    assert_eq!(output.status.code(), Some(code), "{}{}", out(output), err(output));
 }
 
 fn running() -> Value {

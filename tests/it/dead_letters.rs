@@ -2,7 +2,7 @@
 
 use crate::harness::device::Dialect;
 use crate::harness::eventually::{eventually, found};
-use crate::harness::worker::{PROGRAM, run_in};
+use crate::harness::worker::{PROGRAM, ended, err, out, run_in};
 use crate::harness::{rabbitmq, unique};
 use crate::worker_scene::{SOON, Scene, job, job_with, said};
 use lapin::BasicProperties;
@@ -38,19 +38,6 @@ impl Scene {
         let properties = self.caller.properties().with_message_id(id.into()).with_headers(headers);
         (body.as_bytes().to_vec(), properties)
     }
-}
-
-fn out(output: &Output) -> &str {
-    std::str::from_utf8(&output.stdout).unwrap()
-}
-
-fn err(output: &Output) -> &str {
-    std::str::from_utf8(&output.stderr).unwrap()
-}
-
-#[track_caller]
-fn ended(output: &Output, code: i32) {
-    assert_eq!(output.status.code(), Some(code), "{}{}", out(output), err(output));
 }
 
 fn ids(lines: &[Value]) -> Vec<&str> {

@@ -1,8 +1,8 @@
 //! Our events against those that Celery's own programs sent.
 
 use super::*;
+use crate::wire::celery::Head;
 use crate::wire::celery::vectors::load;
-use crate::wire::celery::{Embed, Head};
 use serde_json::{Value, json};
 
 /// The captured event as JSON, and the fields that belong to whoever sent it.
@@ -43,19 +43,9 @@ fn events_of_tasks_are_those_of_celery_but_for_the_offset_of_time() {
             root_id: Some(text("root_id")),
             ..Head::default()
         },
-        shadow: None,
-        args: Vec::new(),
-        kwargs: Vec::new(),
-        embed: Embed::default(),
-        eta: None,
-        expires: None,
-        retries: 0,
-        soft_limit: None,
-        hard_limit: None,
         args_repr: text("args"),
         kwargs_repr: text("kwargs"),
-        stamps: Vec::new(),
-        extra: Headers::default(),
+        ..Task::default()
     };
     assert_told("evt-task-received", What::Received(Arc::new(task)));
     assert_told("evt-task-started", What::Started);

@@ -37,7 +37,7 @@ pub struct Head {
 }
 
 /// A task, well-formed in all its parts; whether we serve its name is another question.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Task {
     /// Who asks, and where the result goes.
     pub head: Head,

@@ -12,7 +12,7 @@ use switchboard::amqp::{Address, Connection, Loose, Mailbox, MailboxSpec, Option
 use switchboard::envelope::{Envelope, Headers, Value as Header};
 use switchboard::node::{Book, Command, Node, Options, Order, Via};
 use switchboard::wire::celery::info::Queue;
-use switchboard::wire::celery::{Embed, End, Head, Task};
+use switchboard::wire::celery::{End, Head, Task};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -174,19 +174,9 @@ async fn start() -> Scene {
 fn task(id: &str) -> Arc<Task> {
     Arc::new(Task {
         head: Head { id: id.into(), name: "mqtt.request".into(), ..Head::default() },
-        shadow: None,
-        args: Vec::new(),
-        kwargs: Vec::new(),
-        embed: Embed::default(),
-        eta: None,
-        expires: None,
-        retries: 0,
-        soft_limit: None,
-        hard_limit: None,
         args_repr: "('dev-1',)".to_owned(),
         kwargs_repr: "{}".to_owned(),
-        stamps: Vec::new(),
-        extra: Headers::default(),
+        ..Task::default()
     })
 }
 

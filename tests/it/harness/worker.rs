@@ -30,6 +30,23 @@ pub(crate) async fn run_in(environment: &[(String, String)], arguments: &[&str],
     done.unwrap_or_else(|_| panic!("switchboard {arguments:?} runs longer than {within:?}")).unwrap()
 }
 
+/// What a program wrote to its standard output.
+pub(crate) fn out(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+/// What a program said beside that.
+pub(crate) fn err(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+/// # Panics
+/// It did not end with this code; with all that it wrote.
+#[track_caller]
+pub(crate) fn ended(output: &Output, code: i32) {
+    assert_eq!(output.status.code(), Some(code), "{}{}", out(output), err(output));
+}
+
 /// How a worker is started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
