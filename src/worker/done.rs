@@ -6,6 +6,7 @@ use super::intake::Taken;
 use super::quarantine::Course;
 use super::running::Running;
 use super::settlement::Happened;
+use crate::amqp::Delivery;
 use crate::claims::Claim;
 use crate::envelope::Envelope;
 use crate::outcome::{Executed, Outcome, Status};
@@ -128,11 +129,9 @@ impl Done {
         }
     }
 
-    /// The same result to whoever asked again, under their own correlation.
+    /// The same result to whoever asked again.
     pub(super) fn repeated(reply: Arc<Envelope>, taken: &Taken) -> Self {
-        let mut result = Envelope::clone(&reply);
-        result.correlation_id = Some(taken.origin.correlation_id.clone());
-        Self::with(Happened::Outcome, result, None)
+        Self::with(Happened::Outcome, said_again(&reply, taken), None)
     }
 
     /// The same, where whoever said it may not have lived to see to what follows on it.
@@ -142,5 +141,17 @@ impl Done {
             _ => None,
         };
         Self { ended, ..Self::repeated(reply, taken) }
+    }
+}
+
+/// The same result to whoever asked again, under their own correlation.
+///
+/// The first time that a delivery comes back, whoever said this had it before; after that perhaps somebody else, who may have run it.
+pub(super) fn said_again(reply: &Envelope, taken: &Taken) -> Envelope {
+    let result = Envelope { correlation_id: Some(taken.origin.correlation_id.clone()), ..reply.clone() };
+    let Delivery { redelivered, delivery_count, .. } = taken.delivery;
+    match redelivered && delivery_count.is_none_or(|count| count > 1) {
+        true => native::redelivered(result),
+        false => result,
     }
 }

@@ -1,6 +1,7 @@
 //! A bulk job on this worker: results as they come, a summary at the end, the rest handed on when the worker stops.
 
 use super::claimed::{self, Ran, unsaid};
+use super::done::said_again;
 use super::intake::{Taken, claimant, command, with_claim};
 use super::running::Running;
 use super::{Shared, handle};
@@ -206,8 +207,7 @@ impl<'a> Devices<'a> {
     /// Says once more what was said of a device before.
     async fn repeat(&self, device: &Arc<str>, reply: &Envelope, slot: &mut Slot) -> Said {
         slot.answered().await;
-        let correlation_id = Some(self.taken.origin.correlation_id.clone());
-        self.say(device, self.stream.then(|| Envelope { correlation_id, ..reply.clone() })).await
+        self.say(device, self.stream.then(|| said_again(reply, self.taken))).await
     }
 
     /// Writes an outcome down, where the device was claimed, and has the slot know it; what is left is the result to be said.

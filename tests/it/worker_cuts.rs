@@ -4,6 +4,7 @@ use crate::harness::device::{Behaviour, Dialect};
 use crate::harness::eventually::eventually;
 use crate::harness::proxy::Proxy;
 use crate::harness::rabbitmq;
+use crate::harness::worker::{Options, Worker};
 use crate::worker_scene::{SOON, Scene, job_with, said};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -60,6 +61,34 @@ async fn a_job_that_comes_back_while_its_device_works_is_answered_with_what_the_
     assert_eq!(scene.fleet.executed().len(), 20);
     assert_eq!(worker.metric("switchboard_amqp_reconnects_total", &[]).await, 2.0);
     scene.check(&jobs);
+}
+
+#[tokio::test]
+async fn a_result_that_is_said_again_tells_that_another_worker_may_have_run_its_job_meanwhile() {
+    let (scene, proxy) = behind_amqp_proxy().await;
+    scene.fleet.behave(Behaviour::Silent);
+    let first = scene.worker().await;
+    let job = job_with("j1", "d", json!({"timeout_ms": 3_000, "guarantee": "at_least_once"}));
+    scene.send(&job).await;
+    scene.fleet.wait_for(1, SOON).await;
+    proxy.refuse(true).await;
+    proxy.cut();
+    let direct = Options { amqp_url: rabbitmq::shared().await.url(), ..scene.options.clone() };
+    let second = Worker::start_ready(&direct, SOON).await;
+    scene.fleet.wait_for(2, SOON).await;
+    // Killed before it has anything to say.
+    drop(second);
+    eventually("the first one has given its command up", SOON, async || {
+        first.metric("switchboard_device_requests_in_flight", &[]).await == 0.0
+    })
+    .await;
+    proxy.refuse(false).await;
+    let results = scene.results("j1", 2).await;
+    scene.wait_idle(&first).await;
+    let marks: Vec<_> = results.iter().map(|result| (said(&result.body), &result.body["redelivered"])).collect();
+    assert!(marks.contains(&(("timed_out", "unknown"), &json!(true))), "{marks:?}");
+    assert!(results.iter().all(|result| result.message_id == results[0].message_id));
+    scene.check(&[job]);
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ pub(in crate::wire) use job::check_id;
 pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
 pub use moment::{parked, parked_again};
 pub use producer::encode;
-pub use result::{Origin, Timing, result};
+pub use result::{Origin, Timing, redelivered, result};
 pub use summary::{FAILED_LISTED, Summary, SummaryStatus, summary};
 
 /// The AMQP `type` of a result.

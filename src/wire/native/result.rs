@@ -63,6 +63,19 @@ pub fn result(origin: &Origin, device: &str, outcome: &Outcome, timing: &Timing)
     reply(origin, super::RESULT, message_id(&origin.id, device, class), json)
 }
 
+/// The same result, said again for a job that was delivered to somebody else meanwhile; as it is where it says so already.
+pub fn redelivered(mut result: Envelope) -> Envelope {
+    // The last one is ours: behind it nothing but the worker's name is text, and that cannot hold a bare quote.
+    const FLAG: &str = r#","redelivered":"#;
+    let body = std::str::from_utf8(&result.body).ok();
+    if let Some((head, tail)) = body.and_then(|body| body.rsplit_once(FLAG))
+        && let Some(tail) = tail.strip_prefix("false")
+    {
+        result.body = [head, FLAG, "true", tail].concat().into();
+    }
+    result
+}
+
 /// A persistent JSON message to the requester.
 pub(super) fn reply(origin: &Origin, kind: &str, message_id: String, json: Json) -> Envelope {
     let correlation_id = match origin.correlation_id.as_str() {

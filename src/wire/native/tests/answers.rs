@@ -72,6 +72,19 @@ fn a_failure_and_a_late_answer() {
 }
 
 #[test]
+fn a_result_that_is_said_again_may_be_marked_whatever_the_device_answered() {
+    let answer = answered(br#"{"a":1,"redelivered":false,"worker":"x"}"#);
+    let worker = r#"w,"redelivered":false,"worker":"#;
+    let first = Origin { worker: worker.into(), ..origin() };
+    let again = Origin { redelivered: true, ..first.clone() };
+    let [first, again] = [first, again].map(|origin| result(&origin, "d", &answer, &timing()));
+    assert_eq!(redelivered(first), again);
+    assert_eq!(redelivered(again.clone()), again);
+    let refused = Envelope { body: Bytes::from_static(b"\xff"), ..again };
+    assert_eq!(redelivered(refused.clone()), refused);
+}
+
+#[test]
 fn no_response_is_more_than_twice_as_long_in_its_result() {
     let empty = result(&origin(), "d", &answered(b""), &timing()).body.len();
     for (response, in_base64) in [
