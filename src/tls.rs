@@ -40,22 +40,29 @@ pub(crate) async fn client_config(files: &TlsFiles) -> io::Result<Arc<ClientConf
 }
 
 fn read(files: &TlsFiles) -> io::Result<ClientConfig> {
+    // What is missing in the settings comes before what is missing on the machine.
+    let identity = match (&files.cert_file, &files.key_file) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some((cert, key)),
+        (Some(cert), None) => {
+            let words = "a client certificate needs the file of its key too (key_file, or ssl_keyfile in a URL)";
+            return Err(in_file(cert, words));
+        }
+        (None, Some(key)) => {
+            let words = "a client's key needs the file of its certificate too (cert_file, or ssl_certfile in a URL)";
+            return Err(in_file(key, words));
+        }
+    };
     // Named here rather than installed for the process: a library must not take that choice from its user.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(io::Error::other)?
         .with_root_certificates(roots(files.ca_file.as_deref())?);
-    match (&files.cert_file, &files.key_file) {
-        (None, None) => Ok(builder.with_no_client_auth()),
-        (Some(cert), Some(key)) => {
-            let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, error))?;
-            let configured = builder.with_client_auth_cert(certificates(cert)?, key_der);
-            configured.map_err(|error| in_file(cert, format!("with {}: {error}", key.display())))
-        }
-        (Some(cert), None) => Err(in_file(cert, "a client certificate needs the file of its key too (key_file)")),
-        (None, Some(key)) => Err(in_file(key, "a client's key needs the file of its certificate too (cert_file)")),
-    }
+    let Some((cert, key)) = identity else { return Ok(builder.with_no_client_auth()) };
+    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| in_file(key, error))?;
+    let configured = builder.with_client_auth_cert(certificates(cert)?, key_der);
+    configured.map_err(|error| in_file(cert, format!("with {}: {error}", key.display())))
 }
 
 fn roots(ca_file: Option<&Path>) -> io::Result<RootCertStore> {
