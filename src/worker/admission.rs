@@ -58,6 +58,19 @@ pub(crate) fn called_off(redelivered: bool) -> Outcome {
     }
 }
 
+/// This worker cannot carry the command to the device, for what is wrong with it. A worker that had it before may have known
+/// better: profiles change from one configuration to the next, and while replicas are replaced there are two of them.
+pub(crate) fn unfit(failure: Failure, redelivered: bool) -> Outcome {
+    match redelivered {
+        false => Outcome::not_sent(Status::Invalid, failure),
+        true => {
+            let why = "it was delivered before, to a worker that did not finish it; the device may have acted";
+            let failure = Failure { message: format!("{}; {why}", failure.message), ..failure };
+            Outcome::new(Status::Unknown, Executed::Unknown, Some(failure))
+        }
+    }
+}
+
 /// Nobody can say how far a worker came that had the job before.
 pub(crate) fn perhaps_run(why: &str) -> Outcome {
     let message = format!("{why}; the device may have acted");
@@ -135,6 +148,17 @@ mod tests {
         let said = |outcome: Outcome| (outcome.status, outcome.executed);
         assert_eq!(said(called_off(false)), (Status::Cancelled, Executed::No));
         assert_eq!(said(called_off(true)), (Status::Cancelled, Executed::Unknown));
+    }
+
+    #[test]
+    fn what_cannot_be_carried_here_was_not_sent_unless_another_worker_could() {
+        let failure = || Failure::new("invalid", "profile: there is none named \"x\"");
+        let (fresh, again) = (unfit(failure(), false), unfit(failure(), true));
+        assert_eq!((fresh.status, fresh.executed), (Status::Invalid, Executed::No));
+        assert_eq!((again.status, again.executed), (Status::Unknown, Executed::Unknown));
+        let again = again.failure.unwrap();
+        assert_eq!(again.code, "invalid");
+        assert!(again.message.starts_with("profile: there is none named \"x\"; "), "{}", again.message);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a delivery is, decided at once and in the order of the deliveries: decoded, looked up, admitted, in its lane.
 
-use super::admission::{Admission, admit, called_off};
+use super::admission::{Admission, admit, called_off, unfit};
 use super::celery::{self, Asked};
 use super::claimed::{Asks, Claimant};
 use super::quarantine::{self, Course};
@@ -16,7 +16,7 @@ use crate::deadline::Now;
 use crate::job::{Bulk, Guarantee, Job, Mode, Targets};
 use crate::metrics::{Stage, metrics};
 use crate::node::Via;
-use crate::outcome::{Failure, Outcome, Status};
+use crate::outcome::{Failure, Outcome};
 use crate::table;
 use crate::wire;
 use crate::wire::celery::{Exception, Refusal};
@@ -290,8 +290,8 @@ fn decide(
         },
         Admission::Later { not_before } => What::Later { not_before },
         Admission::Run if spread => match spread::refusal(shared, &job) {
-            Some(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
-            None => What::HandOver { job: Box::new(job), running },
+            Some(failure) if !was_spread => What::Answer(Box::new(unfit(failure, false))),
+            _ => What::HandOver { job: Box::new(job), running },
         },
         Admission::Run => run(shared, delivery, job, guarantee, running),
     }
@@ -308,7 +308,7 @@ fn run(shared: &Arc<Shared>, delivery: &Delivery, mut job: Job, guarantee: Guara
             let command = with_claim(Command { device, ..template }, claimant.as_ref());
             match shared.commander.begin(command, shared.shutdown.soft()) {
                 Ok(begun) => What::Run { begun, claimant, guarantee, running },
-                Err(failure) => What::Answer(Box::new(Outcome::not_sent(Status::Invalid, failure))),
+                Err(failure) => What::Answer(Box::new(unfit(failure, delivery.redelivered))),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A bulk job on this worker: results as they come, a summary at the end, the rest handed on when the worker stops.
 
+use super::admission::unfit;
 use super::claimed::{self, Ran, unsaid};
 use super::done::said_again;
 use super::intake::{Taken, claimant, command, with_claim};
@@ -196,7 +197,7 @@ impl<'a> Devices<'a> {
         let subject = || Subject { id: taken.origin.id.clone(), device: Some(device.clone()), nth };
         let claimant = claimant(shared, self.made_at, self.guarantee, &taken.delivery, subject);
         match shared.commander.begin(with_claim(command.clone(), claimant.as_ref()), stop.clone()) {
-            Err(failure) => Ran::Outcome(Outcome::not_sent(Status::Invalid, failure), None),
+            Err(failure) => Ran::Outcome(unfit(failure, taken.delivery.redelivered), None),
             Ok(begun) => {
                 let late = || self.stream.then(|| handle::late_handler(shared, taken, device)).flatten();
                 claimed::run(shared, claimant.as_deref(), begun, &late).await

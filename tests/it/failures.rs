@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 const PAGE: &str = "docs/failures.md";
 /// The rows, by their letters and how many there are of each.
 const ROWS: [(&str, usize); 9] =
-    [("A", 9), ("B", 6), ("C", 9), ("D", 7), ("K", 12), ("P", 7), ("G", 5), ("R", 6), ("S", 9)];
+    [("A", 10), ("B", 6), ("C", 9), ("D", 7), ("K", 12), ("P", 7), ("G", 5), ("R", 6), ("S", 9)];
 /// Rows that no test shows. An entry that is not needed any more fails, so the list only shrinks.
 const WITHOUT: &[&str] = &["D6"];
 

@@ -1,4 +1,4 @@
-//! Workers that are replaced under load, one after the other: nobody is told `unknown`, and nothing runs twice.
+//! Workers that are replaced: under load nobody is told `unknown` and nothing runs twice, and what the last one sent is not said to be unsent.
 
 use crate::harness::device::{Behaviour, Dialect};
 use crate::harness::worker::Worker;
@@ -11,6 +11,25 @@ use std::time::Duration;
 const JOBS: usize = 1_200;
 const HANDFUL: usize = 20;
 const REPLACED: usize = 6;
+
+#[tokio::test]
+async fn a_job_that_only_the_worker_before_could_send_is_not_said_to_be_unsent() {
+    let scene = Scene::start(Dialect::Mqtt5).await;
+    scene.fleet.behave(Behaviour::Silent);
+    let job = |id| job_with(id, "d", json!({"profile": "mqtt5", "guarantee": "at_least_once", "timeout_ms": 60_000}));
+    let first = scene.worker().await;
+    scene.send(&job("j1")).await;
+    scene.fleet.wait_for(1, SOON).await;
+    drop(first);
+    let scene = scene.set("MQTT__PROTOCOL", "3.1.1");
+    let _second = scene.worker().await;
+    let result = scene.result("j1").await;
+    assert_eq!((said(&result), &result["error"]["code"]), (("unknown", "unknown"), &json!("invalid")), "{result}");
+    // One that nobody had before surely is.
+    let result = scene.ask(job("j2")).await;
+    assert_eq!(said(&result), ("invalid", "no"), "{result}");
+    scene.check(&[job("j1"), job("j2")]);
+}
 
 #[tokio::test]
 #[ignore = "long: make faults"]
