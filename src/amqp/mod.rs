@@ -57,7 +57,7 @@ pub use mailbox::{Mailbox, MailboxSpec};
 pub use nodes::Place;
 pub use options::Options;
 pub use pool::{ChannelPool, Routing};
-pub use properties::Unsendable;
+pub use properties::{Unsendable, header_room};
 pub use publisher::{Address, Confirm, PublishError, Publisher};
 pub use replies::ReplyQueue;
 pub use shard::{Shard, ShardDelivery, Tag};

@@ -145,6 +145,11 @@ fn nested_table(headers: Headers, depth: usize) -> Result<FieldTable, Unsendable
     Ok(table)
 }
 
+/// Bytes that further headers of a message may have.
+pub fn header_room(envelope: &Envelope) -> usize {
+    MAX_HEADERS.saturating_sub(table_size(&envelope.headers, 0))
+}
+
 /// Bytes of a table on the wire.
 pub(super) fn table_size(headers: &Headers, depth: usize) -> usize {
     4 + headers.0.iter().map(|(name, value)| 1 + name.len() + value_size(value, depth)).sum::<usize>()

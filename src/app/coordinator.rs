@@ -43,6 +43,8 @@ pub(super) fn options(config: &Config, name: &Arc<str>) -> Options {
         chunk_bytes: bulk.chunk_bytes,
         lease: bulk.lease,
         timeout: worker.default_timeout,
+        max_timeout: worker.max_timeout,
+        with_progress: with_progress(config),
         slack: (bulk.lease / 2).min(SLACK),
         active: bulk.active,
         plan_bytes: bulk.plan_bytes,
@@ -50,6 +52,10 @@ pub(super) fn options(config: &Config, name: &Arc<str>) -> Options {
         slots: worker.bulk_concurrency,
         schedules: config.schedules.iter().cloned().map(Arc::new).collect(),
     }
+}
+
+fn with_progress(config: &Config) -> BTreeSet<String> {
+    config.profiles.iter().filter(|(_, profile)| profile.has_progress()).map(|(name, _)| name.clone()).collect()
 }
 
 pub(super) fn outside(config: &Config, worker: &Worker, channels: ChannelPool) -> Outside {

@@ -199,7 +199,7 @@ fn one<'a, C: Crew>(
 const CANCELLED: &str = "the bulk was cancelled before this device had its turn";
 const ABORTED: &str = "the bulk was aborted because too many devices failed";
 
-/// What is left was surely not sent, and everybody hears so.
+/// What is left is not sent from here, and everybody hears so.
 async fn give_up(waiting: &mut VecDeque<Target>, tally: &mut Tally, crew: &impl Crew, why: &Failure) {
     for target in waiting.drain(..) {
         metrics().bulk_device(Status::Cancelled);

@@ -1,5 +1,6 @@
 //! What came of a bulk so far: counts that always add up, and whether it is to go on. Pure.
 
+use crate::amqp::header_room;
 use crate::envelope::{Envelope, Value};
 use crate::job::Abort;
 use crate::outcome::Status;
@@ -29,8 +30,10 @@ pub struct Tally {
 pub const MAX_FAILED: usize = 1000;
 /// The header in which a bulk carries the tally of what is done.
 pub const TALLY: &str = "x-switchboard-tally";
-/// Bytes that the names of those that failed may have in the header: all headers of a message go in one frame of 128 KiB.
+/// Bytes that the names of those that failed may have in the header at most: all headers of a message go in one frame of 128 KiB.
 const MAX_IN_HEADER: usize = 96 << 10;
+/// Bytes that the rest of a tally takes, and what is put into the headers of its message besides.
+const ASIDE: usize = 4 << 10;
 
 impl Tally {
     /// Nothing has come of `total` devices.
@@ -63,10 +66,11 @@ impl Tally {
         serde_json::from_str(envelope.headers.text(TALLY)?).ok()
     }
 
-    /// Lets a message carry it. So that it fits, only as many of those that failed are named as 96 KiB have room for; their
-    /// number stays right.
+    /// Lets a message carry it. So that it fits beside the message's own headers, only as many of those that failed are named as
+    /// there is room for, in 96 KiB at most; their number stays right.
     pub fn carry(&self, envelope: &mut Envelope) {
-        let mut room = MAX_IN_HEADER;
+        drop(envelope.headers.take(TALLY));
+        let mut room = header_room(envelope).saturating_sub(ASIDE).min(MAX_IN_HEADER);
         let fits = |device: &&Arc<str>| {
             // As it is written, with its quotes, and a comma.
             let bytes = serde_json::to_string(device).map_or(usize::MAX, |text| text.len() + 1);
@@ -175,6 +179,13 @@ mod tests {
         assert_eq!((summary.status, summary.total, summary.counts), (SummaryStatus::Cancelled, 5000, counts));
         assert_eq!(summary.duration, Duration::from_secs(60), "however long its end waited to be told");
         assert!(summary.failed.len() > 300 && summary.failed[..] == failed[..summary.failed.len()]);
+        // What the producer put there stays, and both fit.
+        let mut full = Envelope::default();
+        full.headers.set("baggage", Value::Text("x".repeat(60 << 10)));
+        tally.carry(&mut full);
+        tally.carry(&mut full);
+        assert!(header_room(&full) > 0 && full.headers.text("baggage").is_some());
+        assert!(Tally::carried(&full).unwrap().summary(0).failed.len() > 100);
         assert_eq!(tally.summary(0).failed.len(), MAX_FAILED);
     }
 

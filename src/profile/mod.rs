@@ -229,6 +229,11 @@ impl Profile {
         self.guarantee
     }
 
+    /// Whether a device may say that it is at it, which gives it more time.
+    pub fn has_progress(&self) -> bool {
+        self.judgement.progress.is_some()
+    }
+
     /// Whether a retained message may be an answer.
     pub fn retained_answers(&self) -> bool {
         self.retained_answers

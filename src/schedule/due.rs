@@ -23,6 +23,13 @@ pub struct Decision {
     pub memory: Memory,
 }
 
+impl Decision {
+    /// Whether nothing is to be done that was not done before, by what was remembered before.
+    pub fn is_nothing(&self, before: Memory) -> bool {
+        self.fires.is_empty() && self.memory == before
+    }
+}
+
 /// One fire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fire {

@@ -100,7 +100,7 @@ impl Hand {
     ) -> Ranges {
         let Targets::Many(bulk) = &job.targets else { panic!("no bulk") };
         let at = Ranges::of(FIRST, FIRST + u32::try_from(bulk.targets.len()).unwrap());
-        let chunk = Chunk { to: self.shard.clone(), release, at: at.clone(), until, say, part };
+        let chunk = Chunk { to: self.shard.clone(), release, at: at.clone(), until, say, part, perhaps: false };
         self.publish(&self.bulk_queue, chunk.encode(job, Some(self.scene.caller.reply_to()), Some("asked"))).await;
         at
     }
@@ -345,6 +345,7 @@ async fn a_chunk_that_cannot_be_read_is_a_dead_letter() {
         until: now() + 60_000,
         say: None,
         part: None,
+        perhaps: false,
     };
     for envelope in [
         chunk.encode(&job(3), None, None),

@@ -30,6 +30,8 @@ const FENCE: Duration = Duration::from_secs(10);
 const CANCELS_EVERY: Duration = Duration::from_millis(200);
 /// How often the workers are counted.
 const WORKERS_EVERY: Duration = Duration::from_secs(2);
+/// How often the clock is looked at where something is to fire.
+const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// The pause after chunks found no queue.
 const NO_QUEUE: Duration = Duration::from_secs(2);
 /// Discoveries of devices under way or waiting to be taken.
@@ -58,6 +60,8 @@ pub(super) struct Actor {
     pub(super) wrong_clock: HashSet<Arc<str>>,
     pub(super) discovered: (mpsc::Sender<fires::Discovered>, mpsc::Receiver<fires::Discovered>),
     pub(super) has_ladder: bool,
+    /// The broker would not make one; it is asked again then.
+    pub(super) no_ladder_until: Option<Instant>,
     /// There is more to do than was done.
     more: bool,
 }
@@ -77,15 +81,16 @@ impl Actor {
             chunk: ChunkLimits { devices: options.chunk, bytes: options.chunk_bytes },
             lease: options.lease,
             timeout: options.timeout,
+            max_timeout: options.max_timeout,
             slack: options.slack,
             workers: 1,
         };
         Ok(Self {
             office: Office::new(
                 by.clone(),
-                options.limits,
                 room,
                 options.schedules.iter().map(|schedule| schedule.name.clone()).collect(),
+                options.with_progress.clone(),
             ),
             options,
             outside,
@@ -104,6 +109,7 @@ impl Actor {
             wrong_clock: HashSet::new(),
             discovered: mpsc::channel(DISCOVERIES),
             has_ladder: false,
+            no_ladder_until: None,
             more: false,
         })
     }
@@ -167,12 +173,18 @@ impl Actor {
             return Duration::ZERO;
         }
         let now = Now::read().unix_ms;
+        let fire = self.next_fire(now);
+        if fire.is_some_and(|at| at <= now) {
+            return Duration::ZERO;
+        }
         let courses = self.office.bulks.values().filter_map(|bulk| bulk.course.wakes_at(&self.rules));
-        let at = courses.chain(self.office.due_at()).chain(self.next_fire(now)).filter(|at| *at > now).min();
+        let at = courses.chain(self.office.due_at()).chain(fire).filter(|at| *at > now).min();
         let wait = at.map_or(Duration::from_secs(60), |at| Duration::from_millis(at - now));
-        match self.office.bulks.is_empty() {
-            true => wait,
-            false => wait.min(CANCELS_EVERY),
+        match (self.office.bulks.is_empty(), fire) {
+            (true, None) => wait,
+            // Its clock may be set meanwhile.
+            (true, Some(_)) => wait.min(CLOCK_EVERY),
+            (false, _) => wait.min(CANCELS_EVERY),
         }
     }
 
@@ -238,11 +250,7 @@ impl Actor {
                 }
             }
             self.write_down(true).await?;
-            // What workers hold and have not begun ends there, sooner than its turn comes.
-            let by = "the abort rule of the bulk".to_owned();
-            let cancel = |id: &Arc<str>| Control::Cancel { id: id.to_string(), at_ms: now, by: by.clone() }.encode();
-            let to = Address::queue(&*self.options.control);
-            self.shard.publish(aborted.iter().map(|id| (to.clone(), cancel(id))).collect(), FENCE).await?;
+            self.call_off(&aborted, "the abort rule of the bulk", now).await?;
         }
         let released = self.office.releases(now, self.capacity(), CHUNKS, &self.rules);
         if released.is_empty() {
@@ -272,6 +280,13 @@ impl Actor {
         Ok(())
     }
 
+    /// What workers hold of these bulks and have not begun ends there, sooner than its turn comes.
+    pub(super) async fn call_off(&mut self, ids: &[Arc<str>], by: &str, now: u64) -> Result<(), Error> {
+        let cancel = |id: &Arc<str>| Control::Cancel { id: id.to_string(), at_ms: now, by: by.to_owned() }.encode();
+        let to = Address::queue(&*self.options.control);
+        self.publish(ids.iter().map(|id| (to.clone(), cancel(id))).collect()).await.map(drop)
+    }
+
     fn chunk(&self, id: &Arc<str>, release: &Release) -> Option<Envelope> {
         let course = &self.office.bulks.get(id)?.course;
         let plan = &course.plan;
@@ -282,6 +297,7 @@ impl Actor {
             until: release.sent.at.saturating_add(u64::try_from(self.rules.lease.as_millis()).unwrap_or(u64::MAX)),
             say: words::said(course, release.sent.purpose),
             part: course.part(release.sent),
+            perhaps: release.sent.perhaps,
         };
         let job = plan.chunk_job(release.at.iter());
         Some(chunk.encode(&job, plan.reply_to.as_deref(), plan.correlation_id.as_deref()))

@@ -52,6 +52,11 @@ impl Cells {
         }
     }
 
+    /// The last release that any device went out with, whatever came of it; 0 before the first.
+    pub(super) fn last_release(&self) -> u32 {
+        self.at.iter().max().map_or(0, |at| at / 2)
+    }
+
     /// A device goes out with a release; releases are numbered from 1.
     pub(super) fn release(&mut self, place: u32, release: u32) {
         raise(&mut self.at, place, release.saturating_mul(2));
@@ -115,7 +120,7 @@ impl Serialize for Cells {
 }
 
 /// More devices than any list has: a run that claims more is no snapshot of ours.
-const MOST: u32 = 10_000_000;
+pub(super) const MOST: u32 = 10_000_000;
 
 impl<'de> Deserialize<'de> for Cells {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -3,6 +3,7 @@
 use super::cells::Cell;
 use super::division::Division;
 use super::known::{Known, Purpose, Sent};
+use super::pace::Pace;
 use super::plan::{ChunkLimits, Plan};
 use crate::job::Target;
 use crate::outcome::Status;
@@ -19,6 +20,8 @@ pub(super) struct Rules {
     pub(super) lease: Duration,
     /// The longest that a command waits for its answer where its job says nothing.
     pub(super) timeout: Duration,
+    /// The longest that it waits whatever its job says.
+    pub(super) max_timeout: Duration,
     /// What a report may take beyond that.
     pub(super) slack: Duration,
     /// Workers that take chunks, as they were counted last.
@@ -29,8 +32,6 @@ pub(super) struct Rules {
 const TOLD: usize = 1000;
 /// So many of them are out at a time.
 const TOLD_OUT: usize = 20_000;
-/// What was paused or slow is caught up with by so much at most.
-const CATCH_UP_MS: u64 = 1000;
 
 /// Devices that go out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +62,8 @@ pub(super) struct Course {
     open: BTreeMap<u32, Open>,
     counts: [usize; Status::ALL.len()],
     last_release: u32,
-    /// When the next device may begin, where there is a rate: milliseconds since the Unix epoch.
-    next_at: u64,
+    /// Where there is a rate.
+    pace: Pace,
     /// What was out before is waited for from here on: who was away heard nothing.
     watching_since: u64,
 }
@@ -72,7 +73,8 @@ impl Course {
     pub(super) fn new(plan: Plan, mut known: Known, now: u64) -> Self {
         let (mut next, mut again, mut lost) = (0, BTreeSet::new(), BTreeSet::new());
         let mut open: BTreeMap<u32, Open> = BTreeMap::new();
-        let mut last_release = known.sent.keys().next_back().copied().unwrap_or(0);
+        // Of ended devices too: a worker remembers the chunks that it reported, and takes none of the same number.
+        let last_release = known.cells.last_release().max(known.sent.keys().next_back().copied().unwrap_or(0));
         for place in 0..plan.len() {
             let cell = known.cells.get(place);
             if cell != Cell::Waiting {
@@ -81,11 +83,9 @@ impl Course {
             match cell {
                 Cell::Out(release) => {
                     open.entry(release).or_default().out += 1;
-                    last_release = last_release.max(release);
                 }
                 Cell::Back(release) => {
                     open.entry(release).or_default().back += 1;
-                    last_release = last_release.max(release);
                     match known.sent.get(&release).map(|sent| sent.purpose) {
                         Some(Purpose::TellUnknown) => lost.insert(place),
                         _ => again.insert(place),
@@ -99,10 +99,10 @@ impl Course {
         known.sent.retain(|release, _| open.contains_key(release));
         // A release of which nobody wrote down when it went out went out now.
         for release in open.keys() {
-            known.sent.entry(*release).or_insert(Sent { at: now, purpose: Purpose::Run, workers: 0 });
+            known.sent.entry(*release).or_insert(Sent { at: now, purpose: Purpose::Run, workers: 0, perhaps: false });
         }
         let counts = known.counts(plan.len());
-        Self { plan, known, next, again, lost, open, counts, last_release, next_at: now, watching_since: now }
+        Self { plan, known, next, again, lost, open, counts, last_release, pace: Pace::new(now), watching_since: now }
     }
 
     /// What a worker reports. True if it says anything new.
@@ -244,7 +244,7 @@ impl Course {
 
     /// The instant until which a release is waited for: begun within the lease, a turn in a lane, the device's time, the report.
     fn deadline(&self, sent: Sent, rules: &Rules) -> u64 {
-        let each = self.plan.timeout(rules.timeout).saturating_mul(2).saturating_add(rules.slack);
+        let each = self.plan.timeout(rules.timeout, rules.max_timeout).saturating_mul(2).saturating_add(rules.slack);
         let in_all = sent.at.saturating_add(millis(rules.lease.saturating_add(each)));
         in_all.max(self.watching_since.saturating_add(millis(each)))
     }
@@ -262,6 +262,7 @@ impl Course {
             if sent.purpose == Purpose::Run && self.plan.is_at_most_once() {
                 self.lost.insert(place);
             } else {
+                self.known.taken_back |= sent.purpose == Purpose::Run;
                 self.bring_back(place, release);
             }
         }
@@ -272,7 +273,7 @@ impl Course {
         let late = self.sent().map(|(_, sent)| self.deadline(sent, rules)).min();
         let has_more = self.next < self.plan.len() || !self.again.is_empty();
         let paced = (has_more && self.plan.rules().rate_per_second.is_some() && self.stand() == Stand::Running)
-            .then_some(self.next_at);
+            .then(|| self.pace.at());
         late.into_iter().chain(paced).min()
     }
 
@@ -320,7 +321,7 @@ impl Course {
                 if waits
                     || division.is_ahead(out, self.open.len())
                     || self.known.paused.1
-                    || self.next_at > now
+                    || !self.pace.is_due(now)
                     || (out > 0 && out.saturating_add(devices) > window)
                 {
                     break;
@@ -335,9 +336,15 @@ impl Course {
                 Purpose::GiveUp | Purpose::TellUnknown => told += places.len(),
             }
             let workers = if purpose == Purpose::Run { division.workers } else { 0 };
-            releases.push(self.go_out(Sent { at: now, purpose, workers }, &places));
+            let perhaps = purpose != Purpose::TellUnknown && self.tells_apart();
+            releases.push(self.go_out(Sent { at: now, purpose, workers, perhaps }, &places));
         }
         releases
+    }
+
+    /// Whether what goes out next came back, and may have been commanded; nothing that was never out goes with it.
+    fn tells_apart(&self) -> bool {
+        self.known.taken_back && !self.again.is_empty()
     }
 
     /// The next places that have to go out.
@@ -345,7 +352,8 @@ impl Course {
         let limits = ChunkLimits { devices, bytes };
         let mut size = 0;
         let mut places = Vec::new();
-        for place in self.again.iter().copied().chain(self.next..self.plan.len()).take(devices) {
+        let never_out = if self.tells_apart() { 0..0 } else { self.next..self.plan.len() };
+        for place in self.again.iter().copied().chain(never_out).take(devices) {
             if !self.plan.fits(place, &mut size, &limits) && !places.is_empty() {
                 break;
             }
@@ -365,8 +373,7 @@ impl Course {
             self.next = self.next.max(place + 1);
         }
         if let (Purpose::Run, Some(rate)) = (sent.purpose, self.plan.rules().rate_per_second) {
-            let takes = (places.len() as f64 * 1000.0 / rate) as u64;
-            self.next_at = self.next_at.max(sent.at.saturating_sub(CATCH_UP_MS)).saturating_add(takes);
+            self.pace.takes(sent.at, places.len(), rate);
         }
         Release { number, sent, at: places.iter().copied().collect() }
     }

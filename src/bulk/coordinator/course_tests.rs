@@ -10,20 +10,21 @@ use crate::outcome::Status;
 use crate::wire::bulk::{Done, Ranges, Report, Stand, Start};
 use crate::wire::native;
 use proptest::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-const RULES: Rules = Rules {
+pub(super) const RULES: Rules = Rules {
     chunk: ChunkLimits { devices: 4, bytes: 1000 },
     lease: Duration::from_secs(10),
     timeout: Duration::from_secs(5),
+    max_timeout: Duration::from_secs(60),
     slack: Duration::from_secs(2),
     workers: 2,
 };
 /// After this a release is given up.
-const OVER: u64 = 22_000;
+pub(super) const OVER: u64 = 22_000;
 
-fn plan(devices: u32, guarantee: Guarantee, change: impl FnOnce(&mut Bulk)) -> Plan {
+pub(super) fn plan(devices: u32, guarantee: Guarantee, change: impl FnOnce(&mut Bulk)) -> Plan {
     let target = |n: u32| Target { device: format!("d{n}").into(), payload: None };
     let mut bulk = Bulk::new((0..devices).map(target).collect());
     change(&mut bulk);
@@ -42,19 +43,19 @@ fn plan(devices: u32, guarantee: Guarantee, change: impl FnOnce(&mut Bulk)) -> P
         correlation_id: None,
         end: None,
     };
-    Plan::read(&start, &native::Limits::default()).unwrap()
+    Plan::read(&start, &BTreeSet::new()).unwrap()
 }
 
-fn course(plan: Plan) -> Course {
+pub(super) fn course(plan: Plan) -> Course {
     Course::new(plan, Known::default(), 0)
 }
 
-fn report(release: &Release, done: &[(Status, Ranges)], back: Ranges) -> Report {
+pub(super) fn report(release: &Release, done: &[(Status, Ranges)], back: Ranges) -> Report {
     let done = done.iter().map(|(status, at)| Done { status: *status, at: at.clone() }).collect();
     Report { id: "b".into(), release: release.number, done, back }
 }
 
-fn all(release: &Release, status: Status) -> Report {
+pub(super) fn all(release: &Release, status: Status) -> Report {
     report(release, &[(status, release.at.clone())], Ranges::default())
 }
 
@@ -346,7 +347,7 @@ proptest! {
             for (place, release, status, what) in words {
                 let release_of = Release {
                     number: *release,
-                    sent: super::known::Sent { at: u64::from(*release), purpose: Purpose::Run, workers: 0 },
+                    sent: super::known::Sent { at: u64::from(*release), purpose: Purpose::Run, workers: 0, perhaps: false },
                     at: Ranges::of(*place, place + 1),
                 };
                 match what {

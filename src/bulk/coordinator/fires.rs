@@ -52,12 +52,13 @@ impl Actor {
         self.options.schedules.iter().filter(move |schedule| shard_of(&schedule.name, shards) == self.number)
     }
 
-    /// When the next schedule may fire; now or before, if one is due.
+    /// When the next schedule may fire; now, if one has become due since it was looked at last.
     pub(super) fn next_fire(&self, now: u64) -> Option<u64> {
         let next = |schedule: &Arc<Schedule>| {
             let memory = self.office.standing.schedules.get(&schedule.name).copied().unwrap_or_default();
+            let decision = schedule::due(schedule, memory, now, |id| self.office.bulks.contains_key(id));
             // Whoever waits for the end of another fire is looked at then.
-            schedule::due(schedule, memory, now, |id| self.office.bulks.contains_key(id)).wake
+            if decision.is_nothing(memory) { decision.wake } else { Some(now) }
         };
         self.mine().filter(|schedule| !self.discovering.contains(&schedule.name)).filter_map(next).min()
     }
@@ -77,7 +78,7 @@ impl Actor {
                     schedule::in_utc(memory.last.unwrap_or_default())
                 );
             }
-            if decision.memory == memory && decision.fires.is_empty() {
+            if decision.is_nothing(memory) {
                 continue;
             }
             self.fire(schedule, Wanted::Due(decision)).await?;
@@ -165,17 +166,19 @@ impl Actor {
                 metrics().schedule_lapsed("devices", ids.len() as u64);
             }
         }
-        let fired = !records.is_empty();
+        let (fired, mut called_off) = (!records.is_empty(), None);
         if let Wanted::Due(decision) = wanted {
             for lapse in &decision.lapses {
                 let reason = lapse.reason.as_str();
                 tracing::warn!(schedule = &*schedule.name, reason, count = lapse.count, "fires have lapsed");
                 metrics().schedule_lapsed(reason, lapse.count);
             }
-            if let Some(bulk) = decision.cancel.as_ref().and_then(|id| self.office.bulks.get_mut(id))
+            if let Some(id) = &decision.cancel
+                && let Some(bulk) = self.office.bulks.get_mut(id)
                 && bulk.course.cancel()
             {
                 bulk.log.learnt(now);
+                called_off = Some(id.clone());
             }
             let memory = self.office.standing.schedules.entry(schedule.name.clone()).or_default();
             *memory = memory.merge(decision.memory);
@@ -188,6 +191,9 @@ impl Actor {
             self.publish_here(records).await?;
         }
         self.office.done.extend(served);
+        if let Some(id) = called_off {
+            self.call_off(&[id], "the next fire of its schedule", now).await?;
+        }
         if let Wanted::Asked(_, tag) = wanted {
             self.office.done.push(*tag);
         }

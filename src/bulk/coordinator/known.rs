@@ -30,6 +30,9 @@ pub(super) struct Sent {
     /// Over how many workers the concurrency of the bulk was divided; 0 where it was not.
     #[serde(default)]
     pub(super) workers: u32,
+    /// Whether its devices may have been commanded before, by a worker that was not heard of.
+    #[serde(default)]
+    pub(super) perhaps: bool,
 }
 
 /// What is known of a bulk. All of it only grows: two pieces of any age merge to what both know.
@@ -42,6 +45,10 @@ pub(super) struct Known {
     /// The releases that devices are out with, or came back from.
     #[serde(default)]
     pub(super) sent: BTreeMap<u32, Sent>,
+    /// Whether any device that may run twice was taken back from a worker that was not heard of: from then on nobody knows of
+    /// a device that came back that it was never commanded.
+    #[serde(default)]
+    pub(super) taken_back: bool,
     #[serde(default)]
     pub(super) cancelled: bool,
     #[serde(default)]
@@ -75,6 +82,7 @@ impl Known {
             let known = self.sent.entry(release).or_insert(sent);
             *known = sent.max(*known);
         }
+        self.taken_back |= other.taken_back;
         self.cancelled |= other.cancelled;
         self.aborted |= other.aborted;
         self.paused = self.paused.max(other.paused);

@@ -1,5 +1,6 @@
 //! The coordinator's own records in its queue: its signs, what it releases, what it knows.
 
+use super::cells::MOST;
 use super::known::{Known, Sent};
 use super::standing::Standing;
 use crate::envelope::Envelope;
@@ -90,7 +91,8 @@ impl Known {
         for out in &releases.releases {
             let known = self.sent.entry(out.number).or_insert(out.sent);
             *known = out.sent.max(*known);
-            for place in out.at.iter() {
+            self.taken_back |= out.sent.perhaps;
+            for place in out.at.iter().take_while(|place| *place < MOST) {
                 self.cells.release(place, out.number);
             }
         }

@@ -9,6 +9,8 @@ mod actor;
 mod cells;
 mod course;
 #[cfg(test)]
+mod course_limits_tests;
+#[cfg(test)]
 mod course_tests;
 mod division;
 mod fires;
@@ -19,6 +21,7 @@ mod log;
 mod office;
 #[cfg(test)]
 mod office_tests;
+mod pace;
 mod plan;
 mod standing;
 mod wishes;
@@ -30,6 +33,7 @@ use crate::schedule::Schedule;
 use crate::wire::bulk::shard_of;
 use crate::wire::native;
 use futures_util::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -50,7 +54,7 @@ pub struct Options {
     pub shards: u32,
     /// Whether queues are declared.
     pub declare: bool,
-    /// The bounds of a job's form.
+    /// The bounds of the devices that a schedule finds.
     pub limits: native::Limits,
     /// Devices in a chunk at most.
     pub chunk: usize,
@@ -60,6 +64,10 @@ pub struct Options {
     pub lease: Duration,
     /// How long a command waits for its answer where its job says nothing.
     pub timeout: Duration,
+    /// The longest that it waits, whatever its job says.
+    pub max_timeout: Duration,
+    /// The profiles whose devices say that they are at it, and may take that long.
+    pub with_progress: BTreeSet<String>,
     /// What a report may take beyond lease and timeout.
     pub slack: Duration,
     /// Bulks of a shard at one time; others wait.

@@ -1,5 +1,6 @@
 //! What one coordinator knows of its shard: which messages it holds, what they add up to, and what they ask of it. Pure.
 
+use super::cells::MOST;
 use super::course::{Course, Release, Rules};
 use super::held::{Held, Log, PATIENCE};
 use super::known::Known;
@@ -9,7 +10,6 @@ use super::standing::{Ended, Standing};
 use crate::amqp::Tag;
 use crate::envelope::Envelope;
 use crate::wire::bulk::{self, Ask, End, Fire, Record, Report, Start, What};
-use crate::wire::native;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -66,10 +66,11 @@ pub(super) enum Wish {
 #[derive(Debug)]
 pub(super) struct Office {
     by: String,
-    limits: native::Limits,
     room: Room,
     /// The schedules that there are.
     schedules: BTreeSet<Arc<str>>,
+    /// The profiles whose devices say that they are at it.
+    with_progress: BTreeSet<String>,
     /// Until everything that was there before is read.
     recovering: bool,
     pieces: BTreeMap<Arc<str>, Piece>,
@@ -85,12 +86,12 @@ pub(super) struct Office {
 
 impl Office {
     /// One that has read nothing, and writes under this name.
-    pub(super) fn new(by: String, limits: native::Limits, room: Room, schedules: BTreeSet<Arc<str>>) -> Self {
+    pub(super) fn new(by: String, room: Room, schedules: BTreeSet<Arc<str>>, with_progress: BTreeSet<String>) -> Self {
         Self {
             by,
-            limits,
             room,
             schedules,
+            with_progress,
             recovering: true,
             pieces: BTreeMap::new(),
             bulks: BTreeMap::new(),
@@ -112,10 +113,7 @@ impl Office {
         let is_own = log::is_own(&envelope, &self.by);
         match log::read(&envelope) {
             Err(problem) => {
-                tracing::warn!(
-                    kind = envelope.kind,
-                    "a message of a shard queue is not understood, and dropped: {problem}"
-                );
+                tracing::warn!(kind = envelope.kind, "a message of a shard queue is dropped: {problem}");
                 self.done.push(tag);
             }
             Ok(Entry::Barrier) => {
@@ -189,7 +187,7 @@ impl Office {
                     holder = Some(report.id.clone());
                 }
             } else if self.recovering {
-                self.pieces.entry(report.id.clone()).or_default().known.report(report, u32::MAX);
+                self.pieces.entry(report.id.clone()).or_default().known.report(report, MOST);
                 holder = Some(report.id.clone());
             }
         }
@@ -209,10 +207,10 @@ impl Office {
 
     #[expect(clippy::too_many_arguments, reason = "all of what is known of a bulk")]
     fn begin(&mut self, held: Held, start: Start, envelope: Envelope, known: Known, log: Log, is_own: bool, now: u64) {
-        let plan = match Plan::read(&start, &self.limits) {
+        let plan = match Plan::read(&start, &self.with_progress) {
             Ok(plan) => plan,
             Err(problem) => {
-                // It was a job when it was handed over: by a worker with other limits.
+                // It was a job when it was handed over: by a worker of another version.
                 tracing::error!(job_id = &*start.id, "a bulk cannot be read, and is given up: {problem}");
                 self.done.push(held.tag);
                 return self.done.extend(log.held);
@@ -271,8 +269,9 @@ impl Office {
         self.standing_news(now);
         for mut piece in std::mem::take(&mut self.pieces).into_values() {
             if piece.starts.is_empty() {
-                // It ended, and this was not acked any more.
-                self.done.extend(piece.log.held);
+                // It ended, and this was not acked any more. A report among it may tell of other bulks too: it is held until they
+                // are written down.
+                piece.log.held.into_iter().for_each(|tag| self.standing_log.hold(tag, true, now));
                 continue;
             }
             let read = |(held, envelope): (Held, Envelope)| match Record::decode(&envelope) {
@@ -288,6 +287,7 @@ impl Office {
                 self.begin(held, start, envelope, known, log, false, now);
             }
         }
+        self.bulks.values_mut().for_each(|bulk| bulk.log.learnt(now));
     }
 
     /// What goes out now, as it is written down, and the releases of each bulk.

@@ -18,6 +18,7 @@ const RULES: Rules = Rules {
     chunk: ChunkLimits { devices: 5, bytes: 1000 },
     lease: Duration::from_secs(10),
     timeout: Duration::from_secs(5),
+    max_timeout: Duration::from_secs(60),
     slack: Duration::from_secs(2),
     workers: 2,
 };
@@ -53,7 +54,7 @@ impl Queue {
 
     /// The next coordinator, which reads everything again, the last first if need be.
     fn taken_over(&mut self, by: &str, backwards: bool) -> Office {
-        let mut office = Office::new(by.to_owned(), native::Limits::default(), ROOM, BTreeSet::new());
+        let mut office = Office::new(by.to_owned(), ROOM, BTreeSet::new(), BTreeSet::new());
         let mut left: Vec<(u64, Envelope)> = self.unacked.clone().into_iter().collect();
         if backwards {
             left.reverse();
@@ -251,7 +252,7 @@ fn a_pause_is_written_down() {
 
 #[test]
 fn what_nobody_understands_is_dropped() {
-    let mut office = Office::new("one".into(), native::Limits::default(), ROOM, BTreeSet::new());
+    let mut office = Office::new("one".into(), ROOM, BTreeSet::new(), BTreeSet::new());
     for envelope in
         [Envelope::default(), Envelope { kind: Some("switchboard.bulk.start".into()), ..Envelope::default() }]
     {

@@ -1,9 +1,11 @@
 //! What a bulk is to do: its devices, its rules, and how it is cut into chunks. Pure, and never changed once read.
 
+use super::cells::MOST;
 use crate::envelope::Envelope;
 use crate::job::{Bulk, Guarantee, Job, Payload, Target, Targets};
 use crate::wire::bulk::{self, Start};
 use crate::wire::native;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,16 +36,20 @@ pub(super) struct Plan {
     pub(super) at: u64,
     /// Tells two jobs with one id apart.
     pub(super) digest: u64,
+    /// Whether its devices may take longer than their time, as long as they say that they are at it.
+    pub(super) has_progress: bool,
     /// What it takes in memory: its message and what was read of it, and each device.
     pub(super) bytes: usize,
 }
 
 impl Plan {
-    /// Reads what was handed over.
+    /// Reads what was handed over. `with_progress` are the profiles whose devices say that they are at it.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(start: &Start, limits: &native::Limits) -> Result<Self, String> {
+    pub(super) fn read(start: &Start, with_progress: &BTreeSet<String>) -> Result<Self, String> {
+        // Whoever took the job has looked at its size, and may have been allowed more than we are.
+        let limits = native::Limits { max_payload_bytes: usize::MAX, max_devices: MOST as usize, no_devices: false };
         let text = start.job.get();
         let envelope = Envelope {
             body: text.to_owned().into(),
@@ -51,7 +57,7 @@ impl Plan {
             message_id: Some(start.id.to_string()),
             ..Envelope::default()
         };
-        let mut job = native::decode(&envelope, limits).map_err(|wrong| wrong.failure.message)?;
+        let mut job = native::decode(&envelope, &limits).map_err(|wrong| wrong.failure.message)?;
         let Targets::Many(mut rules) = std::mem::replace(&mut job.targets, Targets::One("".into())) else {
             return Err("it is for one device".to_owned());
         };
@@ -60,6 +66,7 @@ impl Plan {
         job.enqueued_at = start.made_at;
         Ok(Self {
             id: start.id.clone(),
+            has_progress: with_progress.contains(&*job.profile),
             job,
             rules,
             targets,
@@ -94,9 +101,12 @@ impl Plan {
         self.job.guarantee.unwrap_or_default() == Guarantee::AtMostOnce
     }
 
-    /// How long one command may take.
-    pub(super) fn timeout(&self, default: Duration) -> Duration {
-        self.job.timeout.unwrap_or(default)
+    /// How long one command may take at a worker, where its job says nothing and at most.
+    pub(super) fn timeout(&self, default: Duration, most: Duration) -> Duration {
+        match self.has_progress {
+            true => most,
+            false => self.job.timeout.unwrap_or(default).min(most),
+        }
     }
 
     pub(super) fn is_expired(&self, now_ms: u64) -> bool {

@@ -1,7 +1,7 @@
 //! What a coordinator keeps besides its bulks: those that ended, so that one that comes again is known, and what fired. Pure.
 
 use crate::outcome::Status;
-use crate::schedule::Memory;
+use crate::schedule::{self, Memory};
 use crate::wire::bulk::Stand;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -70,7 +70,9 @@ impl Standing {
         newest.sort_unstable_by(|a, b| b.cmp(a));
         let mut fires: BTreeMap<&str, usize> = BTreeMap::new();
         for (index, (_, id)) in newest.iter().enumerate() {
-            let is_one_too_many = id.rsplit_once('@').is_some_and(|(schedule, _)| {
+            // Others may have such an id as well.
+            let schedule = schedule::name_of(id).filter(|name| self.schedules.contains_key(*name) || is_set(name));
+            let is_one_too_many = schedule.is_some_and(|schedule| {
                 let count = fires.entry(schedule).or_default();
                 *count += 1;
                 *count > MOST_FIRES
@@ -97,10 +99,15 @@ mod tests {
             standing.add(format!("b{at}").into(), ended(at));
             standing.add(format!("tick@{at}").into(), ended(at));
         }
+        for at in 1400..1450 {
+            standing.add(format!("update@{at}").into(), ended(at));
+        }
         standing.schedules.insert("old".into(), Memory::default());
         standing.schedules.insert("set".into(), Memory::default());
-        standing.forget(1500, |name| name == "set");
+        standing.forget(1500, |name| name == "set" || name == "tick");
         assert_eq!(standing.schedules.len(), 1);
+        let others = standing.ended.keys().filter(|id| id.starts_with("update@")).count();
+        assert_eq!(others, 50, "no schedule is called so");
         let fires = standing.ended.keys().filter(|id| id.starts_with("tick@")).count();
         assert_eq!(fires, MOST_FIRES);
         assert!(standing.ended.contains_key("b1499") && standing.ended.contains_key("tick@1499"));

@@ -6,6 +6,7 @@ use super::words;
 use crate::amqp::{Address, Error, Tag, delayed};
 use crate::envelope::Envelope;
 use crate::wire::native;
+use std::time::Instant;
 
 impl Actor {
     /// Grants all of it, and lets go of the messages that said it.
@@ -27,11 +28,18 @@ impl Actor {
                     let answer = Envelope { correlation_id, ..words::answer(&word) };
                     say(tag, reply_to.map(|queue| (Address::queue(queue), answer)));
                 }
-                Wish::Later { tag, start } => say(tag, Some(self.later(*start).await?)),
+                Wish::Later { tag, start } => match self.later(&start).await {
+                    Some(parked) => say(tag, Some(parked)),
+                    // The broker has no place for it: it waits here until there is room, and holds nobody up.
+                    None => self.office.take(tag, *start, false, now),
+                },
                 Wish::Repeat { tag, end, ended } => say(tag, Some(words::ending(&end, &words::tally_of(&ended)))),
                 Wish::Refuse { tag, start } => say(tag, words::refusal(&start, &self.options.name)),
                 Wish::Fire { tag, fire } => self.fire_now(tag, fire).await?,
             }
+        }
+        if granted.is_empty() {
+            return Ok(());
         }
         // A pause is one only once it survives us.
         self.write_down(true).await?;
@@ -41,12 +49,20 @@ impl Actor {
     }
 
     /// Where a bulk waits for which there is no room.
-    async fn later(&mut self, start: Envelope) -> Result<(Address, Envelope), Error> {
+    async fn later(&mut self, start: &Envelope) -> Option<(Address, Envelope)> {
         if !self.has_ladder {
-            self.outside.channels.ensure_ladder(&self.queue).await?;
+            if self.no_ladder_until.is_some_and(|until| Instant::now() < until) {
+                return None;
+            }
+            if let Err(error) = self.outside.channels.ensure_ladder(&self.queue).await {
+                let job_id = start.message_id.as_deref();
+                tracing::error!(job_id, "a bulk waits here, as the broker has no delay queues for it: {error}");
+                self.no_ladder_until = Some(Instant::now() + self.options.again);
+                return None;
+            }
             self.has_ladder = true;
         }
         tracing::info!(job_id = start.message_id, "a bulk waits: there are as many as may be at one time");
-        Ok((delayed(&self.queue, self.options.again), native::parked_again(&start)))
+        Some((delayed(&self.queue, self.options.again), native::parked_again(start)))
     }
 }

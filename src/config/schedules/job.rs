@@ -87,7 +87,12 @@ impl Reader<'_> {
             ..Envelope::default()
         };
         match decode(&envelope, &limits) {
-            Ok(job) => self.against_profile(Work::new(job, devices)),
+            Ok(mut job) => {
+                // Said here, so that it is the same for the coordinator and for every worker.
+                let of_profile = self.config.profiles.get(&*job.profile).and_then(|profile| profile.guarantee());
+                job.guarantee = job.guarantee.or(of_profile).or(Some(worker.default_guarantee));
+                self.against_profile(Work::new(job, devices))
+            }
             Err(wrong) => {
                 self.wrong("job", format!("is no job: {}", wrong.failure.message));
                 None

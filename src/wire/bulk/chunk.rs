@@ -1,6 +1,6 @@
 //! A chunk: some devices of a bulk as a job of their own, which any worker may take.
 
-use super::Ranges;
+use super::{Ranges, digest};
 use crate::envelope::{Envelope, Value};
 use crate::job::Job;
 use crate::outcome::{Executed, Failure, Outcome, Status};
@@ -27,6 +27,9 @@ pub struct Chunk {
     /// Its worker's part of the concurrency of the bulk; none where the chunk has all that it may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part: Option<Part>,
+    /// Its devices may have been commanded before, by a worker that was not heard of: it is as if it had been delivered before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub perhaps: bool,
 }
 
 /// What one worker has of the concurrency of a bulk, for all chunks of it together.
@@ -65,11 +68,20 @@ impl Chunk {
     pub fn encode(&self, job: &Job, reply_to: Option<&str>, correlation_id: Option<&str>) -> Envelope {
         let mut envelope = native::encode(job);
         // Of its own: a message that finds no queue comes back under it.
-        envelope.message_id = Some(format!("{}/{}", job.id, self.release));
+        envelope.message_id = Some(self.name(&job.id));
         envelope.reply_to = reply_to.map(str::to_owned);
         envelope.correlation_id = correlation_id.map(str::to_owned);
         envelope.headers.set(CHUNK, Value::Text(serde_json::to_string(self).unwrap_or_default()));
         envelope
+    }
+
+    /// AMQP has 255 bytes for it, which the id of a job may take alone.
+    fn name(&self, id: &str) -> String {
+        let name = format!("{id}/{}", self.release);
+        match name.len() {
+            ..=255 => name,
+            _ => format!("{:016x}/{}", digest(id.as_bytes()), self.release),
+        }
     }
 
     /// What the header says; `None` where there is none.

@@ -48,8 +48,15 @@ fn job() -> Job {
 #[test]
 fn a_chunk_is_a_job_that_says_whom_to_tell() {
     let say = Say { status: Status::Cancelled, code: "cancelled".into(), message: "called off".into() };
-    let chunk =
-        Chunk { to: "q.coordinator.1".into(), release: 7, at: Ranges::of(3, 5), until: 99, say: Some(say), part: None };
+    let chunk = Chunk {
+        to: "q.coordinator.1".into(),
+        release: 7,
+        at: Ranges::of(3, 5),
+        until: 99,
+        say: Some(say),
+        part: None,
+        perhaps: false,
+    };
     let envelope = chunk.encode(&job(), Some("replies"), Some("c1"));
     assert_eq!(Chunk::of(&envelope).unwrap().unwrap(), chunk);
     assert_eq!((envelope.reply_to.as_deref(), envelope.correlation_id.as_deref()), (Some("replies"), Some("c1")));
@@ -61,6 +68,22 @@ fn a_chunk_is_a_job_that_says_whom_to_tell() {
     assert_eq!(chunk.say.as_ref().unwrap().outcome().executed, Executed::No);
     let unknown = Say { status: Status::Unknown, ..chunk.say.unwrap() };
     assert_eq!(unknown.outcome().executed, Executed::Unknown);
+}
+
+#[test]
+fn a_chunk_has_a_name_that_amqp_can_carry_whatever_its_job_is_called() {
+    let name = |id: &str, release| {
+        let chunk =
+            Chunk { to: "q".into(), release, at: Ranges::of(0, 1), until: 1, say: None, part: None, perhaps: false };
+        chunk.encode(&Job { id: id.into(), ..job() }, None, None).message_id.unwrap()
+    };
+    assert_eq!(name("b1", 7), "b1/7");
+    let long = "i".repeat(255);
+    assert_ne!(name(&long, 7), name(&long, 8));
+    assert_ne!(name(&long, 7), name(&"j".repeat(255), 7));
+    for release in [1, u32::MAX] {
+        assert!(name(&long, release).len() <= 255 && name(&long[..250], release).len() <= 255);
+    }
 }
 
 #[test]

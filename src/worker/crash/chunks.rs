@@ -31,7 +31,7 @@ pub(super) fn chunk(job: &Value) -> Envelope {
         ..Job::new("b", Targets::Many(bulk), "open")
     };
     let at = Ranges::of(FIRST, FIRST + 2);
-    let chunk = Chunk { to: SHARD.to_owned(), release: 1, at, until: u64::MAX, say: None, part: None };
+    let chunk = Chunk { to: SHARD.to_owned(), release: 1, at, until: u64::MAX, say: None, part: None, perhaps: false };
     chunk.encode(&job, Some(REPLIES), None)
 }
 
