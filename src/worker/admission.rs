@@ -63,12 +63,16 @@ pub(crate) fn called_off(redelivered: bool) -> Outcome {
 pub(crate) fn unfit(failure: Failure, redelivered: bool) -> Outcome {
     match redelivered {
         false => Outcome::not_sent(Status::Invalid, failure),
-        true => {
-            let why = "it was delivered before, to a worker that did not finish it; the device may have acted";
-            let failure = Failure { message: format!("{}; {why}", failure.message), ..failure };
-            Outcome::new(Status::Unknown, Executed::Unknown, Some(failure))
-        }
+        true => unsure(Outcome::not_sent(Status::Unknown, failure)),
     }
+}
+
+/// An outcome of a command that another worker may have sent all the same: what would be "no" is not known.
+pub(crate) fn unsure(outcome: Outcome) -> Outcome {
+    let Outcome { executed: Executed::No, failure: Some(failure), .. } = outcome else { return outcome };
+    let why = "a worker that did not finish it had it before, and the device may have acted";
+    let failure = Failure { message: format!("{}; {why}", failure.message), ..failure };
+    Outcome { executed: Executed::Unknown, failure: Some(failure), ..outcome }
 }
 
 /// Nobody can say how far a worker came that had the job before.

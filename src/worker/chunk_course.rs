@@ -1,6 +1,6 @@
 //! What becomes of the devices of a chunk: a pure table, asked before anything is done about them.
 
-use super::admission::{Admission, admit, called_off, perhaps_run};
+use super::admission::{Admission, admit, called_off, perhaps_run, unsure};
 use crate::deadline::Now;
 use crate::job::{Guarantee, Job};
 use crate::outcome::Outcome;
@@ -35,19 +35,11 @@ pub(super) struct Seen {
     pub(super) claimed: bool,
 }
 
-impl Seen {
-    /// Whether devices may have been commanded by whoever had the chunk before, and nothing but its being delivered again says
-    /// so. Then none of them goes back as if nobody had begun it.
-    pub(super) fn sent_before(self) -> bool {
-        self.redelivered && !self.claimed
-    }
-}
-
 /// The table.
 pub(super) fn course(chunk: &Chunk, job: &Job, guarantee: Guarantee, seen: Seen, now: Now) -> Course {
     let say = |outcome| Course::Say(Box::new(outcome));
     if let Some(said) = &chunk.say {
-        return say(said.outcome());
+        return say(if chunk.perhaps { unsure(said.outcome()) } else { said.outcome() });
     }
     if seen.cancelled {
         return say(called_off(seen.redelivered));
@@ -56,7 +48,9 @@ pub(super) fn course(chunk: &Chunk, job: &Job, guarantee: Guarantee, seen: Seen,
         let why = format!("it was delivered {} times before, and no worker lived to report it", seen.lost);
         return say(perhaps_run(&why));
     }
-    let is_over = now.is_past(chunk.until) && !seen.sent_before();
+    // Nothing but its being delivered again says that its devices may have been commanded: they do not go back as if nobody had
+    // begun them.
+    let is_over = now.is_past(chunk.until) && !seen.redelivered;
     match admit(job, guarantee, seen.redelivered, seen.claimed, now) {
         Admission::Answer(outcome) => Course::Say(outcome),
         _ if is_over => Course::Back,
@@ -78,7 +72,7 @@ mod tests {
     const NOW: u64 = 1_000;
 
     fn chunk(until: u64) -> Chunk {
-        Chunk { to: "q".into(), release: 1, at: Ranges::of(0, 1), until, say: None, part: None }
+        Chunk { to: "q".into(), release: 1, at: Ranges::of(0, 1), until, say: None, part: None, perhaps: false }
     }
 
     fn job(expires_at: Option<u64>, not_before: Option<u64>) -> Job {
@@ -126,7 +120,11 @@ mod tests {
         let seen = Seen { redelivered: true, lost: 1, claimed: true, ..Seen::default() };
         for guarantee in [AtMostOnce, AtLeastOnce] {
             assert_eq!(of(&chunk(NOW + 1), &job(Some(NOW - 1), None), guarantee, seen), Course::Run);
-            assert_eq!(of(&chunk(NOW), &job(None, None), guarantee, seen), Course::Back, "the log knows them still");
+            assert_eq!(
+                of(&chunk(NOW), &job(None, None), guarantee, seen),
+                Course::Run,
+                "the log is asked as who had it"
+            );
         }
     }
 
@@ -139,6 +137,8 @@ mod tests {
             assert_eq!(said(of(&told, &job(None, None), AtMostOnce, seen)), (Status::Expired, Executed::No));
             let executed = if redelivered { Executed::Unknown } else { Executed::No };
             assert_eq!(said(of(&chunk(1), &job(None, None), AtMostOnce, seen)), (Status::Cancelled, executed));
+            let perhaps = Chunk { perhaps: true, ..told.clone() };
+            assert_eq!(said(of(&perhaps, &job(None, None), AtLeastOnce, seen)), (Status::Expired, Executed::Unknown));
         }
     }
 }

@@ -40,12 +40,10 @@ struct Piece {
     job: Job,
     rules: Bulk,
     guarantee: Guarantee,
-    /// What was not begun may have been begun by whoever had the chunk before: it must not look as if nobody had.
-    sent_before: bool,
 }
 
 /// From the delivery to its ack, which comes when everything of the chunk is reported.
-pub(super) async fn handle(shared: &Arc<Shared>, source: Arc<Source>, delivery: Delivery) {
+pub(super) async fn handle(shared: &Arc<Shared>, source: Arc<Source>, mut delivery: Delivery) {
     let _counted = InFlight::count();
     if delivery.redelivered {
         metrics().redelivery();
@@ -54,6 +52,8 @@ pub(super) async fn handle(shared: &Arc<Shared>, source: Arc<Source>, delivery: 
         Ok(read) => read,
         Err(why) => return shared.outbox.dead_letter(delivery, "invalid", &why).await,
     };
+    // What may have been begun must not look as if nobody had.
+    delivery.redelivered |= piece.chunk.perhaps;
     let hard = shared.shutdown.hard();
     let Some(entered) = hard.run_until_cancelled(enter(shared, &piece, delivery.redelivered)).await else { return };
     // It was reported here, or is by now.
@@ -117,10 +117,9 @@ fn read(shared: &Shared, delivery: &Delivery) -> Result<(Piece, Bulk), String> {
     // Whether too many fail is the coordinator's to say, who sees all of them.
     bulk.abort = None;
     let guarantee = shared.commander.guarantee(&job.profile, job.guarantee);
-    let seen = Seen { redelivered: delivery.redelivered, claimed: shared.options.claims.is_some(), ..Seen::default() };
     let targets = std::mem::take(&mut bulk.targets);
     let rules = bulk.clone();
-    Ok((Piece { chunk, job, rules, guarantee, sent_before: seen.sent_before() }, Bulk { targets, ..bulk }))
+    Ok((Piece { chunk, job, rules, guarantee }, Bulk { targets, ..bulk }))
 }
 
 /// Enters a chunk as under way here. `None` if it was reported before, perhaps only after it was waited for: after a lost
@@ -159,7 +158,7 @@ async fn see_to(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, 
                 let wait = Duration::from_millis(at.saturating_sub(Now::read().unix_ms) + 1);
                 // Stopped, what is not begun goes back.
                 if soft.run_until_cancelled(sleep(wait)).await.is_none() {
-                    return account.tell(piece.chunk.at.iter().collect(), None).await;
+                    return back(taken, account, piece.chunk.at.iter().collect()).await;
                 }
             }
             Course::Back => return account.tell(piece.chunk.at.iter().collect(), None).await,
@@ -193,11 +192,12 @@ async fn run(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, run
     let workers = shared.outbox.consumers(&taken.delivery.queue);
     let receipt = taken.delivery.receipt.hold();
     let is_current = move || receipt.is_current();
-    let Some(had) = shared.parts.enter(id, piece.chunk.part, !piece.sent_before, is_current, workers).await else {
+    let is_fresh = !taken.delivery.redelivered;
+    let Some(had) = shared.parts.enter(id, piece.chunk.part, is_fresh, is_current, workers).await else {
         return account.tell(piece.chunk.at.iter().collect(), None).await;
     };
     let now = Now::read();
-    let lease = (!piece.sent_before).then(|| now.instant_of(piece.chunk.until));
+    let lease = is_fresh.then(|| now.instant_of(piece.chunk.until));
     let hold = now.instant + shared.options.bulk_hold;
     let places: Vec<u32> = piece.chunk.at.iter().collect();
     let order = Order {
@@ -217,6 +217,15 @@ async fn run(shared: &Arc<Shared>, taken: &Taken, piece: &Piece, bulk: Bulk, run
     bulk::run(order, &crew).await;
 }
 
+/// These were not begun by this chunk.
+async fn back(taken: &Taken, account: &Account, at: Vec<u32>) {
+    match taken.delivery.redelivered {
+        // Only the chunk itself says that they may have been begun before.
+        true => account.fail(),
+        false => account.tell(at, None).await,
+    }
+}
+
 /// Commands the devices of one chunk and reports each, in the order in which they end.
 struct Pieces<'a> {
     hard: CancellationToken,
@@ -232,15 +241,6 @@ impl Pieces<'_> {
     fn next(&self) -> u32 {
         // There are as many places as devices.
         self.places.get(self.next.fetch_add(1, Ordering::Relaxed)).copied().unwrap_or(u32::MAX)
-    }
-
-    /// These were not begun by this chunk.
-    async fn back(&self, at: Vec<u32>) {
-        match self.piece.sent_before {
-            // Only the chunk itself says that they may have been begun before.
-            true => self.account.fail(),
-            false => self.account.tell(at, None).await,
-        }
     }
 }
 
@@ -263,7 +263,7 @@ impl Crew for Pieces<'_> {
             match &ran {
                 Ok((status, Ok(()))) => self.account.tell(vec![place], Some(*status)).await,
                 Ok((_, Err(_))) => self.account.fail(),
-                Err(_) => self.back(vec![place]).await,
+                Err(_) => back(self.devices.taken(), self.account, vec![place]).await,
             }
             ran.map(|(status, _)| status)
         }
@@ -271,7 +271,7 @@ impl Crew for Pieces<'_> {
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {
         let place = self.next();
-        match self.devices.end(&device, &outcome).await {
+        match self.devices.give_up(&device, outcome.clone()).await {
             Ok(()) => self.account.tell(vec![place], Some(outcome.status)).await,
             Err(_) => self.account.fail(),
         }
@@ -280,6 +280,6 @@ impl Crew for Pieces<'_> {
     async fn leave(&self, count: usize) {
         let left = self.places.len().saturating_sub(count);
         self.next.store(self.places.len(), Ordering::Relaxed);
-        self.back(self.places[left..].to_vec()).await;
+        back(self.devices.taken(), self.account, self.places[left..].to_vec()).await;
     }
 }

@@ -1,11 +1,11 @@
 //! A bulk job on this worker: results as they come, a summary at the end, the rest handed on when the worker stops.
 
-use super::admission::unfit;
+use super::admission::{unfit, unsure};
 use super::claimed::{self, Ran, unsaid};
 use super::done::said_again;
 use super::intake::{Taken, claimant, command, with_claim};
 use super::running::Running;
-use super::{Shared, handle};
+use super::{Shared, handle, quarantine};
 use crate::amqp::PublishError;
 use crate::bulk::{self, Crew, Order, Slot, Tally};
 use crate::claims::{Claim, Subject};
@@ -97,6 +97,10 @@ pub(super) async fn answer_all(shared: &Arc<Shared>, taken: &Taken, bulk: Bulk, 
 /// Publishes what is left of a bulk as a job of its own, with the tally so far, to the queue it came from.
 async fn hand_on(shared: &Shared, taken: &Taken, job: Job, rules: Bulk, tally: &Tally, rest: Vec<Target>) -> bool {
     let mut envelope = remainder(taken, job, Bulk { targets: rest, ..rules });
+    // Whoever had it before may have commanded them, and the broker takes this for a fresh message.
+    if taken.delivery.redelivered {
+        envelope = quarantine::counted(&envelope, quarantine::carried(&envelope).max(1));
+    }
     tally.carry(&mut envelope);
     shared.outbox.enqueue(&taken.delivery.queue, envelope).await
 }
@@ -233,6 +237,19 @@ impl<'a> Devices<'a> {
         result
     }
 
+    /// The delivery that it is for.
+    pub(super) fn taken(&self) -> &'a Taken {
+        self.taken
+    }
+
+    /// Says of a device that had not had its turn that it has none. Another worker may have given it one: before, or since the
+    /// connection was lost.
+    pub(super) async fn give_up(&self, device: &Arc<str>, outcome: Outcome) -> Said {
+        let delivery = &self.taken.delivery;
+        let is_ours_alone = !delivery.redelivered && delivery.receipt.hold().is_current();
+        self.end(device, &if is_ours_alone { outcome } else { unsure(outcome) }).await
+    }
+
     /// Says an outcome that nobody claimed.
     pub(super) async fn end(&self, device: &Arc<str>, outcome: &Outcome) -> Said {
         self.say(device, self.stream.then(|| result(self.taken, device, outcome))).await
@@ -262,7 +279,7 @@ impl Crew for Devices<'_> {
     }
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {
-        let _ = self.end(&device, &outcome).await;
+        let _ = self.give_up(&device, outcome).await;
     }
 }
 
