@@ -74,6 +74,20 @@ pub(super) struct Flight {
     pub(super) message: Arc<Message>,
     pub(super) done: oneshot::Sender<Result<Confirm, PublishError>>,
     pub(super) nacks: Nacks,
+    /// Nobody wants two of it, rather none: where its confirm is lost it is not sent again.
+    pub(super) once: bool,
+}
+
+impl Flight {
+    /// Its confirm is lost; given back if it is to be sent again.
+    pub(super) fn lost(self) -> Option<Self> {
+        if !self.once {
+            return Some(self);
+        }
+        let last = "its channel was lost before the confirm".to_owned();
+        let _ = self.done.send(Err(PublishError::TimedOut { last }));
+        None
+    }
 }
 
 /// How often the broker refused to store a message, and since when.
@@ -199,7 +213,7 @@ mod tests {
         let envelope = Envelope { message_id: Some(id.to_owned()), ..Envelope::default() };
         let message = Message::new(Address::queue(key), envelope, true).unwrap();
         let (done, answer) = oneshot::channel();
-        (Flight { message, done, nacks: Nacks::default() }, answer)
+        (Flight { message, done, nacks: Nacks::default(), once: false }, answer)
     }
 
     fn id(flight: &Flight) -> &str {
@@ -216,6 +230,15 @@ mod tests {
         let expected: Vec<String> = (0..20).filter(|n| *n != 7).map(|n| n.to_string()).collect();
         assert_eq!(grounded.iter().map(id).collect::<Vec<_>>(), expected);
         assert_eq!(airborne.len(), 0);
+    }
+
+    #[test]
+    fn what_must_not_be_there_twice_is_not_sent_again_and_whoever_waits_hears_that_nobody_knows() {
+        let (usual, mut answer) = flight("a", "q");
+        assert!(usual.lost().is_some() && answer.try_recv().is_err());
+        let (once, mut answer) = flight("b", "q");
+        assert!(Flight { once: true, ..once }.lost().is_none());
+        assert!(matches!(answer.try_recv(), Ok(Err(PublishError::TimedOut { .. }))));
     }
 
     #[test]

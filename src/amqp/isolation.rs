@@ -62,7 +62,7 @@ impl Isolation {
 
 /// Sends one message until the broker took or refused it, or nobody waits any more.
 async fn trial(pool: ChannelPool, flight: Flight, refused: mpsc::Sender<ShortString>, pause: (Duration, Duration)) {
-    let Flight { message, mut done, nacks } = flight;
+    let Flight { message, mut done, nacks, .. } = flight;
     let mut failures = nacks.count;
     let answer = loop {
         let tried = tokio::select! {

@@ -191,8 +191,10 @@ impl Memory {
             if confirm == Pass::CutAll {
                 self.cut.notify_one();
             }
-            // Nobody knows that it is there, so it is sent again.
-            if publish == Pass::CutAll || confirm == Pass::Cut {
+            // Nobody knows that it is there, so it is sent again, unless it must not be.
+            let is_lost = publish == Pass::CutAll || confirm == Pass::Cut;
+            let Some(flight) = (if is_lost { flight.lost() } else { Some(flight) }) else { continue };
+            if is_lost {
                 self.publish(&queue, envelope);
             }
             let _ = flight.done.send(Ok(Confirm { routed: true }));

@@ -237,7 +237,7 @@ impl Outbound {
         let flights = self.airborne.ground();
         let exchange = refused.as_deref().and_then(refused_exchange);
         let named = exchange.filter(|name| flights.iter().any(|flight| flight.message.exchange.as_str() == *name));
-        for flight in flights {
+        for flight in flights.into_iter().filter_map(Flight::lost) {
             let suspect = refused.is_some() && named.is_none_or(|name| flight.message.exchange.as_str() == name);
             if suspect {
                 self.isolate(flight);

@@ -111,7 +111,20 @@ impl Publisher {
         envelope: Envelope,
         mandatory: bool,
     ) -> impl Future<Output = Result<Confirm, PublishError>> + Send + use<'_> {
-        send(&self.inbox, Message::new(to, envelope, mandatory))
+        send(&self.inbox, Message::new(to, envelope, mandatory), false)
+    }
+
+    /// The same for a message that must not be there twice: where its channel is lost before the confirm it is not sent again,
+    /// and whether the broker has it is unknown.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; `TimedOut` where the confirm was lost.
+    pub fn publish_once(
+        &self,
+        to: Address,
+        envelope: Envelope,
+    ) -> impl Future<Output = Result<Confirm, PublishError>> + Send + use<'_> {
+        send(&self.inbox, Message::new(to, envelope, true), true)
     }
 
     /// How many mandatory messages no queue wanted, since the start.
@@ -130,9 +143,10 @@ impl Publisher {
 async fn send(
     inbox: &mpsc::Sender<Flight>,
     message: Result<Arc<Message>, Unsendable>,
+    once: bool,
 ) -> Result<Confirm, PublishError> {
     let (done, answer) = oneshot::channel();
-    let flight = Flight { message: message?, done, nacks: Nacks::default() };
+    let flight = Flight { message: message?, done, nacks: Nacks::default(), once };
     inbox.send(flight).await.map_err(|_| PublishError::Closed)?;
     answer.await.unwrap_or(Err(PublishError::Closed))
 }

@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::recent::Glimpse;
-use crate::amqp::{Stream, StreamRecord, StreamState};
+use crate::amqp::{Address, Stream, StreamRecord, StreamState};
 use crate::deadline::Now;
 use crate::wire::celery;
 use crate::wire::native::{Control, Known, Word};
@@ -35,7 +35,8 @@ pub(super) async fn heed(shared: &Arc<Shared>, stream: (Stream, mpsc::Receiver<S
     let known = async {
         is_reading(&mut state).await && {
             let mark = Control::Mark { by: mark }.encode();
-            let marked = async { shared.outbox.enqueue(name, mark).await && is_caught_up.await.is_ok() };
+            let marking = shared.outbox.send_on(Address::queue(name), mark);
+            let marked = async { marking.await.is_ok_and(|is_there| is_there) && is_caught_up.await.is_ok() };
             timeout(CATCH_UP_WITHIN, marked).await.unwrap_or(false)
         }
     };

@@ -99,7 +99,9 @@ impl Outbox {
         }
     }
 
-    /// Puts a fresh copy of a delivery back into its queue and acks: nobody began it, and a requeue would say otherwise.
+    /// Puts a fresh copy of a delivery back into its queue and acks: nobody began it, and a requeue would say otherwise. Where it is
+    /// not known whether the copy is there, the delivery is requeued: then only the copy is fresh, and of two fresh ones both would
+    /// be run.
     pub(crate) async fn give_back(&self, delivery: Delivery) {
         if !delivery.receipt.hold().is_current() {
             return;
@@ -109,8 +111,7 @@ impl Outbox {
             return delivery.receipt.requeue();
         }
         let to = Address::queue(&*delivery.queue);
-        let sent =
-            tokio::time::timeout(self.within, self.publisher.publish(to, copied(&delivery.envelope), true)).await;
+        let sent = tokio::time::timeout(self.within, self.publisher.publish_once(to, copied(&delivery.envelope))).await;
         match sent {
             Ok(Ok(confirm)) if confirm.routed => delivery.receipt.ack(),
             _ => {
@@ -188,10 +189,10 @@ impl Outbox {
         self.ladders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Publishes anything to a queue, confirmed.
+    /// Publishes anything to a queue, once, and says whether it is there for sure.
     pub(crate) async fn enqueue(&self, queue: &str, envelope: Envelope) -> bool {
         let sent =
-            tokio::time::timeout(self.within, self.publisher.publish(Address::queue(queue), envelope, true)).await;
+            tokio::time::timeout(self.within, self.publisher.publish_once(Address::queue(queue), envelope)).await;
         matches!(sent, Ok(Ok(confirm)) if confirm.routed)
     }
 }

@@ -22,13 +22,14 @@ pub(super) const KEYS: &[Key] = &[
         "bulk.short",
         Kind::Count { min: 0, max: MANY },
         "1000",
-        "Up to how many devices one worker runs a bulk alone; a larger one is spread over all workers.",
+        "Up to how many devices one worker runs a bulk alone; a larger one is spread over all workers. Every replica must have the\n\
+         same. A lower one only while no bulk is under way: what lost its worker would be spread as if nobody had begun it.",
     ),
     key(
         "bulk.short_for",
         Kind::Time { min: 0, max: DAY_MS },
         r#""10s""#,
-        "How long a bulk may take at its own rate for one worker to run it alone.",
+        "How long a bulk may take at its own rate for one worker to run it alone; the same for every replica, as short is.",
     ),
     key(
         "bulk.chunk",
