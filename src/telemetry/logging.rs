@@ -81,6 +81,8 @@ where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(ansi);
+    // Else a line that cannot be written is told on standard error, and where that is what cannot be written, whoever logged panics.
+    let lines = lines.log_internal_errors(false);
     match format {
         // JSON strings cannot hold a line break: nothing to escape.
         Format::Json => Box::new(lines.json().flatten_event(true).with_span_list(false).finish()),

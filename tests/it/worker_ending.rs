@@ -2,8 +2,11 @@
 
 use crate::harness::device::Dialect;
 use crate::harness::eventually::{eventually, found};
+use crate::harness::worker::Worker;
 use crate::worker_scene::{SOON, Scene, job};
 use rumqttc::v5::{AsyncClient, MqttOptions};
+use std::fs::File;
+use std::process::Stdio;
 use std::time::Duration;
 
 #[tokio::test]
@@ -114,4 +117,23 @@ async fn secrets_are_in_no_log() {
     worker.terminate();
     worker.wait(SOON).await;
     assert!(!worker.log().contains("hunter2") && !worker.log().contains("guest:guest"));
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_is_lost_and_nothing_else_happens() {
+    let scene = Scene::start(Dialect::Default).await;
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    let (_, unread) = std::io::pipe().unwrap();
+    let (reader, read) = std::io::pipe().unwrap();
+    let cases =
+        [("full", Stdio::from(full), None), ("unread", unread.into(), None), ("left", read.into(), Some(reader))];
+    for (case, log, reader) in cases {
+        let mut worker = Worker::start_logging_to(&scene.options, log);
+        worker.wait_ready(SOON).await;
+        // Here it has been read so far.
+        drop(reader);
+        assert_eq!(scene.ask(job(case, "d")).await["status"], "succeeded", "{case}");
+        worker.terminate();
+        assert_eq!(worker.wait(SOON).await.code(), Some(0), "{case}");
+    }
 }

@@ -69,8 +69,16 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts one, without waiting for anything.
     pub(crate) fn start(options: &Options) -> Self {
+        Self::start_in(options, Leash::new("worker").unwrap(), None)
+    }
+
+    /// The same with its log written there, where [`Self::log`] does not find it.
+    pub(crate) fn start_logging_to(options: &Options, log: Stdio) -> Self {
+        Self::start_in(options, Leash::new("worker").unwrap(), Some(log))
+    }
+
+    fn start_in(options: &Options, mut leash: Leash, err: Option<Stdio>) -> Self {
         let [http] = ports::free().unwrap();
-        let mut leash = Leash::new("worker").unwrap();
         let log = std::fs::File::create(leash.folder().join("log")).unwrap();
         let mut command = Command::new(PROGRAM);
         command.args(["worker", "--amqp-url", &options.amqp_url, "--mqtt-url", &options.mqtt_url]);
@@ -82,7 +90,7 @@ impl Worker {
             command.env("SWITCHBOARD__CELERY__QUEUE", format!("{}.celery", options.queue));
         }
         command.envs(options.environment.iter().cloned()).current_dir(leash.folder());
-        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(err.unwrap_or_else(|| log.into()));
         let child = command.spawn().unwrap();
         leash.hold(&[child.id()]).unwrap();
         Self { child, leash, http }
