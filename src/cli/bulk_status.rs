@@ -2,7 +2,7 @@
 
 use super::coordinator::{self, ANSWER_WITHIN, Desk, Said, TRIES};
 use super::settings::{Queue, Settings};
-use super::{COULD_NOT_RUN, FAILED, INTERRUPTED, print, report, runtime, say, signals, standing, values};
+use super::{COULD_NOT_RUN, FAILED, INTERRUPTED, output, print, report, runtime, say, signals, standing, values};
 use crate::config::Config;
 use crate::wire::bulk::{Stand, What, Word};
 use bytes::Bytes;
@@ -115,6 +115,10 @@ async fn watched(desk: &mut Desk, queue: &str, bulk: &Bulk, first: Said) -> anyh
                 if bulk.json || line != shown {
                     print(&line);
                     shown = line;
+                }
+                // Nobody sees what comes next.
+                if output::is_lost() {
+                    return Ok(said);
                 }
             }
             // Its worker may have gone and another one takes its place; at the first question nobody was there.

@@ -1,6 +1,6 @@
 //! `switchboard completions`: what a shell needs to complete the command line.
 
-use super::Cli;
+use super::{Cli, output};
 use clap::CommandFactory;
 use clap_complete::Shell;
 use std::io::Write;
@@ -15,9 +15,10 @@ pub struct Args {
 
 /// Prints the script.
 pub fn run(args: Args) -> ExitCode {
-    // Into memory first: the generator panics where standard output is a closed pipe.
+    // Into memory first: the generator panics where standard output cannot be written.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "switchboard", &mut script);
-    let _ = std::io::stdout().write_all(&script);
+    let mut out = std::io::stdout();
+    output::written(out.write_all(&script).and_then(|()| out.flush()));
     ExitCode::SUCCESS
 }

@@ -11,6 +11,7 @@ pub mod coordinator;
 pub mod dead_letters;
 pub mod demo;
 pub mod findings;
+pub mod output;
 pub mod pace;
 pub mod patience;
 pub mod payload;
@@ -36,10 +37,9 @@ pub mod worker;
 use crate::config;
 use crate::wire::bulk::What;
 use clap::{Parser, Subcommand};
+pub use output::{print, say};
 use settings::Settings;
 use std::ffi::OsString;
-use std::fmt::Display;
-use std::io::Write;
 use std::process::ExitCode;
 
 /// At least one device did not succeed; or a command that is all about finding out has found something wrong.
@@ -116,14 +116,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // A closed pipe: nobody is left to read it.
-            let _ = error.print();
+            let printed = error.print();
+            if error.use_stderr() {
+                return BAD_USAGE.into();
+            }
             // Help and version come as errors too, but belong on standard output.
-            return if error.use_stderr() { BAD_USAGE.into() } else { ExitCode::SUCCESS };
+            output::written(printed);
+            return output::code(ExitCode::SUCCESS);
         }
     };
     match dispatch(cli) {
-        Ok(code) => code,
+        Ok(code) => output::code(code),
         Err(error) => {
             say(format_args!("{error:#}"));
             let bad_usage = error.is::<config::Invalid>() || error.is::<BadUsage>();
@@ -151,16 +154,6 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Schema(args) => Ok(schema::run(args)),
         Command::Completions(args) => Ok(completions::run(args)),
     }
-}
-
-/// Prints a line on standard output; a reader that has gone away, as `head` does, is no error.
-pub fn print(line: impl Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
-/// Prints a line on standard error: what a person should know and a program that reads the results should not meet.
-pub fn say(line: impl Display) {
-    let _ = writeln!(std::io::stderr(), "switchboard: {line}");
 }
 
 /// The exit code of a command whose devices have answered.

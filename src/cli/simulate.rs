@@ -1,14 +1,13 @@
 //! `switchboard simulate`: a fleet of devices that are not there.
 
 use super::settings::Settings;
-use super::{BAD_USAGE, print, runtime, signals, values};
+use super::{BAD_USAGE, print, runtime, say, signals, values};
 use crate::app;
 use crate::mqtt::Agent;
 use crate::shutdown::Shutdown;
 use crate::simulator::{Behaviour, Error, Fleet, Options};
 use crate::telemetry::logging;
 use anyhow::bail;
-use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,7 +53,7 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     logging::install(&logging::Options { format: config.log.format, level: config.log.level.clone() })?;
     let wrong = |what: String| {
         // The same words as for an option that does not exist.
-        let _ = writeln!(std::io::stderr(), "switchboard: {what}");
+        say(what);
         Ok(BAD_USAGE.into())
     };
     let Some(profile) = config.profiles.get(&*args.profile).cloned() else {

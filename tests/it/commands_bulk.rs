@@ -144,6 +144,19 @@ async fn a_bulk_that_is_watched_is_asked_about_until_it_has_ended() {
 }
 
 #[tokio::test]
+async fn watching_ends_when_nobody_reads_what_it_prints() {
+    let desk = Desk::start().await;
+    let mut command = tokio::process::Command::new(PROGRAM);
+    command.args(["bulk-status", "b", "--watch"]).envs(desk.environment()).kill_on_drop(true);
+    // Its reader has gone, as `head` does.
+    command.stdout(std::io::pipe().unwrap().1);
+    let mut child = command.spawn().unwrap();
+    desk.answer("b", "running", running()).await;
+    let ended = tokio::time::timeout(SOON, child.wait()).await.expect("it ends").unwrap();
+    assert_eq!(ended.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_pause_and_its_end_are_asked_for_and_what_came_of_it_is_said() {
     let desk = Desk::start().await;
     let (output, asked) = tokio::join!(desk.run(&["bulk-pause", "b"]), desk.answer("b", "paused", running()));

@@ -27,6 +27,7 @@ mod claims_workers;
 mod cli;
 mod commands;
 mod commands_bulk;
+mod commands_output;
 mod commands_terminal;
 mod dashboards;
 mod dead_letters;
