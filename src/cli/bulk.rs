@@ -79,7 +79,7 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     };
     let Targets { targets, repeated, .. } = targets::read(&args.device, args.devices.as_deref(), limits)?;
     if repeated > 0 {
-        say(format_args!("devices are named {repeated} times more than once; each is commanded once"));
+        say(named_again(repeated));
     }
     let collected = Collected::new(targets.iter().map(|target| target.device.clone()));
     let id = args.id.clone().unwrap_or_else(|| ulid::Ulid::generate().to_string());
@@ -152,6 +152,14 @@ async fn bulk(config: &Config, args: &Args, job: Job, mut collected: Collected) 
     Ok(code)
 }
 
+/// What is said of devices that are named so often once more.
+fn named_again(repeated: usize) -> String {
+    match repeated {
+        1 => "a device is named twice; it is commanded once".to_owned(),
+        _ => format!("devices are named again, {repeated} times in all; each is commanded once"),
+    }
+}
+
 /// What becomes of a bulk that nobody watches any longer, and how to look at it.
 fn left(id: &str, cancelled: bool, waiting: usize, queue: Option<&str>) -> String {
     let id = Plain(id);
@@ -169,6 +177,12 @@ fn left(id: &str, cancelled: bool, waiting: usize, queue: Option<&str>) -> Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn devices_that_are_named_again_are_counted_in_words_that_fit() {
+        assert_eq!(named_again(1), "a device is named twice; it is commanded once");
+        assert_eq!(named_again(12), "devices are named again, 12 times in all; each is commanded once");
+    }
 
     #[test]
     fn who_leaves_is_told_how_to_look_and_how_to_call_it_off_there() {
