@@ -112,6 +112,8 @@ impl<'t> Keys<'t> {
         let unknown: Vec<String> =
             self.table.keys().filter(|key| !self.known.contains(&key.as_str())).cloned().collect();
         self.known.sort_unstable();
+        // Some are read twice, in different ways.
+        self.known.dedup();
         for key in unknown {
             let known = self.known.join(", ");
             self.problem(&key, format!("is not known here; the keys are {known}"));

@@ -59,6 +59,14 @@ fn a_wrong_value_is_named_with_its_key_and_what_would_be_right() {
 }
 
 #[test]
+fn each_key_that_there_is_is_named_once() {
+    let said = problems("qqos = 1");
+    let (_, known) = said[0].split_once("the keys are ").unwrap();
+    let keys: Vec<&str> = known.split(", ").collect();
+    assert!(keys.contains(&"json") && keys.is_sorted_by(|one, next| one < next), "{known}");
+}
+
+#[test]
 fn everything_wrong_is_said_at_once() {
     let said = problems("qos = 9\nretain = 1\nnonsense = true\nstatus = {topic = 5}\nuser_properties = {a = \"{x}\"}");
     let keys: Vec<&str> = said.iter().map(|problem| problem.split(' ').next().unwrap()).collect();
