@@ -39,6 +39,8 @@ impl ProfileTable {
     /// Lays more keys over these.
     pub(super) fn add(&mut self, table: &Table, source: &dyn Fn(&[&str]) -> Source) {
         merge(&mut self.set, table);
+        // Where it begins: who sets more of it later has no part in what is missing.
+        self.sources.entry(String::new()).or_insert_with(|| source(&[]));
         self.remember(&mut Vec::new(), table, source);
     }
 
@@ -61,10 +63,10 @@ impl ProfileTable {
     }
 
     /// A problem that the profile's compiler found in `key`, said of the place where that key was set; where it was not,
-    /// of the nearest table around it that was.
+    /// of the nearest table around it that was, which may be the whole profile.
     fn problem(&self, profile: &str, key: &str, problem: impl Into<String>) -> Problem {
         let around = std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(around, _)| around));
-        let source = around.filter_map(|key| self.sources.get(key)).next().or_else(|| self.sources.values().next());
+        let source = around.chain([""]).filter_map(|key| self.sources.get(key)).next();
         let path = if key.is_empty() { format!("profiles.{profile}") } else { format!("profiles.{profile}.{key}") };
         Problem::new(source.cloned().unwrap_or(Source::Default), path, problem)
     }

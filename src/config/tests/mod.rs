@@ -252,6 +252,16 @@ fn a_profile_is_laid_over_the_builtin_one_and_its_problems_name_their_place() {
 }
 
 #[test]
+fn what_a_profile_lacks_is_said_of_the_place_where_the_profile_begins() {
+    for text in ["\n[profiles.x]\n", "\n[profiles.x]\nretain = true\n", "\nprofiles = { x = {} }"] {
+        let problem = problem(text);
+        assert!(problem.starts_with("sb.toml, line 2: profiles.x.topic is missing"), "{problem}");
+    }
+    let problems = problems(&with_environment(&[("PROFILES__X__RETAIN", "true")]));
+    assert!(problems[0].starts_with("environment variable SWITCHBOARD__PROFILES__X__RETAIN: profiles.x.topic"));
+}
+
+#[test]
 fn a_claim_is_remembered_for_longer_than_its_command_can_take() {
     let problem = problem("[worker]\nclaims = true\nclaim_window = '5m'\nmax_timeout = '3m'");
     assert!(problem.contains("worker.claim_window") && problem.contains("twice"), "{problem}");
