@@ -94,8 +94,8 @@ impl Kind {
         let wrong = || self.wrong(&toml::Value::String(text.to_owned()));
         let plain = |min, max| (min..=max).contains(&text.len()) && !text.contains(char::is_control);
         match self {
-            Self::Time { min, max } => match duration::parse(text) {
-                Ok(time) if (u128::from(min)..=u128::from(max)).contains(&time.as_millis()) => Ok(Checked::Time(time)),
+            Self::Time { .. } => match duration::parse(text) {
+                Ok(time) if self.takes(time) => Ok(Checked::Time(time)),
                 _ => Err(wrong()),
             },
             Self::OneOf(words) if words.contains(&text) => Ok(Checked::Text(text.to_owned())),
@@ -121,6 +121,26 @@ impl Kind {
         }
     }
 
+    /// Whether it takes a duration.
+    fn takes(self, time: Duration) -> bool {
+        match self {
+            Self::Time { min, max } => (u128::from(min)..=u128::from(max)).contains(&time.as_millis()),
+            _ => false,
+        }
+    }
+
+    /// Durations that it takes, as the end of a sentence.
+    fn examples(self) -> String {
+        let taken = |text: &&str| duration::parse(text).is_ok_and(|time| self.takes(time));
+        let fitting: Vec<String> =
+            ["250ms", "5s", "2m", "1h"].iter().filter(|text| taken(text)).map(|text| format!("{text:?}")).collect();
+        match &fitting[..] {
+            [] => String::new(),
+            [one] => format!(", such as {one}"),
+            [others @ .., last] => format!(", such as {} or {last}", others.join(", ")),
+        }
+    }
+
     fn wrong(self, value: &toml::Value) -> String {
         format!("is {}; right is {}", describe(value), self.right())
     }
@@ -131,12 +151,8 @@ impl Kind {
             Self::Flag => "true or false".into(),
             Self::Count { min, max } => format!("a whole number from {min} to {max}"),
             Self::Time { min, max } => {
-                let show = |ms| duration::format(Duration::from_millis(ms));
-                format!(
-                    "a duration from \"{}\" to \"{}\", such as \"250ms\", \"5s\", \"2m\" or \"1h\"",
-                    show(min),
-                    show(max)
-                )
+                let bounds = [min, max].map(Duration::from_millis).map(duration::format);
+                format!("a duration from \"{}\" to \"{}\"{}", bounds[0], bounds[1], self.examples())
             }
             Self::OneOf(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or "),
             Self::Url(schemes) | Self::Urls(schemes) => {

@@ -3,6 +3,7 @@
 mod celery;
 mod schedules;
 
+use super::kind::Kind;
 use super::*;
 use crate::job::Guarantee;
 use std::time::Duration;
@@ -217,7 +218,7 @@ fn bad_values_say_what_would_be_right() {
         ("[amqp]\nqueue = 'amq.x'", "does not begin with \"amq.\""),
         ("[amqp]\ndeclare = 'yes'", "true or false"),
         ("[mqtt]\nprotocol = 5", "\"5\" or \"3.1.1\""),
-        ("[mqtt]\nkeep_alive = '1s'", "a duration from \"5s\" to"),
+        ("[mqtt]\nkeep_alive = '1s'", "a duration from \"5s\" to \"65535s\", such as \"5s\", \"2m\" or \"1h\""),
         ("[worker]\nconcurrency = 0", "a whole number from 1 to 65535"),
         ("[worker]\nper_device = 0", "a whole number from 1 to 65535"),
         ("[worker]\ndefault_guarantee = 'exactly_once'", "\"at_most_once\" or \"at_least_once\""),
@@ -259,6 +260,17 @@ fn what_a_profile_lacks_is_said_of_the_place_where_the_profile_begins() {
     }
     let problems = problems(&with_environment(&[("PROFILES__X__RETAIN", "true")]));
     assert!(problems[0].starts_with("environment variable SWITCHBOARD__PROFILES__X__RETAIN: profiles.x.topic"));
+}
+
+#[test]
+fn every_example_of_what_would_be_right_is() {
+    let kinds = KEYS.iter().map(|key| key.kind).filter(|kind| !matches!(kind, Kind::Queue));
+    for kind in kinds {
+        let right = kind.right();
+        for example in right.split('"').skip(1).step_by(2) {
+            assert!(kind.check(&toml::Value::String(example.into())).is_ok(), "{example}: {right}");
+        }
+    }
 }
 
 #[test]

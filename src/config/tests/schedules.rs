@@ -84,7 +84,7 @@ fn what_is_wrong_with_a_schedule_is_said_with_what_would_be_right() {
         ),
         ("cron = '* * * * *'\ntimezone = 'nonsense'\nJOB", "right is a name such as \"Europe/Berlin\""),
         ("every = '1h'\ntimezone = 'Europe/Berlin'\nJOB", "schedules.n.timezone is for cron"),
-        ("every = '10ms'\nJOB", "schedules.n.every is \"10ms\"; right is a duration from \"1s\""),
+        ("every = '10ms'\nJOB", "every is \"10ms\"; right is a duration from \"1s\" to \"366d\", such as \"5s\","),
         ("every = '1m'\njitter = '1m'\nJOB", "schedules.n.jitter is 1m, and fires come 1m apart; right is less"),
         ("cron = '0 8,20 * * *'\njitter = '12h'\nJOB", "schedules.n.jitter is 12h, and fires come 12h apart"),
         ("every = '1m'\ngrace = '2h'\nJOB", "schedules.n.grace contradicts: grace is 2h and catch_up 1h"),
