@@ -27,6 +27,13 @@ pub(super) enum Kind {
         /// The most.
         max: u64,
     },
+    /// A duration between two bounds, in seconds, without a fraction of one: where a protocol counts them whole.
+    Seconds {
+        /// The least.
+        min: u64,
+        /// The most.
+        max: u64,
+    },
     /// One of these words.
     OneOf(&'static [&'static str]),
     /// An address with one of these schemes.
@@ -59,7 +66,7 @@ pub(super) enum Checked {
     Flag(bool),
     /// Of [`Kind::Count`].
     Count(u64),
-    /// Of [`Kind::Time`].
+    /// Of [`Kind::Time`] and [`Kind::Seconds`].
     Time(Duration),
     /// Of [`Kind::OneOf`], [`Kind::Text`], [`Kind::Queue`], [`Kind::Level`].
     Text(String),
@@ -94,7 +101,7 @@ impl Kind {
         let wrong = || self.wrong(&toml::Value::String(text.to_owned()));
         let plain = |min, max| (min..=max).contains(&text.len()) && !text.contains(char::is_control);
         match self {
-            Self::Time { .. } => match duration::parse(text) {
+            Self::Time { .. } | Self::Seconds { .. } => match duration::parse(text) {
                 Ok(time) if self.takes(time) => Ok(Checked::Time(time)),
                 _ => Err(wrong()),
             },
@@ -125,6 +132,7 @@ impl Kind {
     fn takes(self, time: Duration) -> bool {
         match self {
             Self::Time { min, max } => (u128::from(min)..=u128::from(max)).contains(&time.as_millis()),
+            Self::Seconds { min, max } => time.subsec_nanos() == 0 && (min..=max).contains(&time.as_secs()),
             _ => false,
         }
     }
@@ -154,6 +162,10 @@ impl Kind {
                 let bounds = [min, max].map(Duration::from_millis).map(duration::format);
                 format!("a duration from \"{}\" to \"{}\"{}", bounds[0], bounds[1], self.examples())
             }
+            Self::Seconds { min, max } => {
+                let bounds = [min, max].map(Duration::from_secs).map(duration::format);
+                format!("a duration of whole seconds from \"{}\" to \"{}\"{}", bounds[0], bounds[1], self.examples())
+            }
             Self::OneOf(words) => words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" or "),
             Self::Url(schemes) | Self::Urls(schemes) => {
                 let like: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
@@ -176,6 +188,7 @@ impl Kind {
             Self::Flag => json!({"type": "boolean"}),
             Self::Count { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
             Self::Time { .. } => json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$"}),
+            Self::Seconds { .. } => json!({"type": "string", "pattern": "^([0-9]+(s|m|h|d)|(0|[0-9]*000)ms)$"}),
             Self::OneOf(words) => json!({"type": "string", "enum": words}),
             Self::Url(schemes) | Self::Urls(schemes) => {
                 json!({"type": "string", "pattern": format!("^({})://", schemes.join("|"))})

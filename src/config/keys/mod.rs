@@ -152,13 +152,14 @@ const MOST: &[Key] = &[
     ),
     key(
         "mqtt.keep_alive",
-        Kind::Time { min: 5_000, max: 65_535_000 },
+        Kind::Seconds { min: 5, max: 65_535 },
         r#""30s""#,
-        "How long the connection may be silent before it is probed; a dead broker is noticed within one and a half times this.",
+        "How long the connection may be silent before it is probed; a dead broker is noticed within one and a half times this.\n\
+         Whole seconds.",
     ),
     key(
         "mqtt.session_expiry",
-        Kind::Time { min: 0, max: 30 * DAY_MS },
+        Kind::Seconds { min: 0, max: 30 * DAY_MS / 1_000 },
         r#""60s""#,
         "How long the broker keeps answers for us over a lost connection (MQTT 5); whole seconds.",
     ),

@@ -218,7 +218,12 @@ fn bad_values_say_what_would_be_right() {
         ("[amqp]\nqueue = 'amq.x'", "does not begin with \"amq.\""),
         ("[amqp]\ndeclare = 'yes'", "true or false"),
         ("[mqtt]\nprotocol = 5", "\"5\" or \"3.1.1\""),
-        ("[mqtt]\nkeep_alive = '1s'", "a duration from \"5s\" to \"65535s\", such as \"5s\", \"2m\" or \"1h\""),
+        (
+            "[mqtt]\nkeep_alive = '1s'",
+            "a duration of whole seconds from \"5s\" to \"65535s\", such as \"5s\", \"2m\" or \"1h\"",
+        ),
+        ("[mqtt]\nkeep_alive = '5500ms'", "is \"5500ms\"; right is a duration of whole seconds"),
+        ("[mqtt]\nsession_expiry = '1500ms'", "is \"1500ms\"; right is a duration of whole seconds"),
         ("[worker]\nconcurrency = 0", "a whole number from 1 to 65535"),
         ("[worker]\nper_device = 0", "a whole number from 1 to 65535"),
         ("[worker]\ndefault_guarantee = 'exactly_once'", "\"at_most_once\" or \"at_least_once\""),
@@ -271,6 +276,12 @@ fn every_example_of_what_would_be_right_is() {
             assert!(kind.check(&toml::Value::String(example.into())).is_ok(), "{example}: {right}");
         }
     }
+}
+
+#[test]
+fn whole_seconds_may_be_written_in_any_unit() {
+    let config = load(&with_file("[mqtt]\nkeep_alive = '5000ms'\nsession_expiry = '0ms'")).unwrap();
+    assert_eq!((config.mqtt.keep_alive, config.mqtt.session_expiry), (Duration::from_secs(5), Duration::ZERO));
 }
 
 #[test]
