@@ -72,7 +72,7 @@ pub(super) fn outside(config: &Config, worker: &Worker, channels: ChannelPool) -
         }
         .boxed()
     };
-    Outside { is_cancelled: worker.called_off(), online: Box::new(online), channels }
+    Outside { is_cancelled: worker.called_off(), watch: worker.watch(), online: Box::new(online), channels }
 }
 
 /// Devices as they say, retained, that they are there. Over a connection of its own: a broker says what it retains to whoever

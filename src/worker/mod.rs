@@ -39,7 +39,7 @@ pub use spread::Spread;
 
 use crate::amqp::{self, ChannelPool, Publisher, Stream, StreamRecord};
 use crate::bulk::Slots;
-use crate::bulk::coordinator::CalledOff;
+use crate::bulk::coordinator::{CalledOff, Watch};
 use crate::claims::Log;
 use crate::commander::Commander;
 use crate::shutdown::Shutdown;
@@ -50,6 +50,7 @@ use outbox::Outbox;
 use parts::Parts;
 use recent::Recent;
 use reporter::Reporter;
+use running::Coordinated;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -190,6 +191,12 @@ impl Worker {
     pub fn called_off(&self) -> CalledOff {
         let shared = self.shared.clone();
         Box::new(move |id, made_at| shared.cancels().is_cancelled(id, made_at))
+    }
+
+    /// Enters a bulk that is coordinated here as one that runs, until what comes of it is dropped.
+    pub fn watch(&self) -> Watch {
+        let shared = self.shared.clone();
+        Box::new(move |id, made_at| Box::new(Coordinated::enter(&shared, id, made_at)))
     }
 
     /// Takes deliveries until the soft stop, then gives back what was not begun. What was begun runs on in the tasks of

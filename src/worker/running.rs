@@ -7,6 +7,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// A bulk that is coordinated here, found by whoever calls it off until it is dropped.
+pub(super) struct Coordinated {
+    shared: Arc<Shared>,
+    id: Arc<str>,
+    watched: Watched,
+}
+
+impl Coordinated {
+    pub(super) fn enter(shared: &Arc<Shared>, id: &Arc<str>, made_at: Option<u64>) -> Self {
+        let watched = shared.cancels().run(id, made_at);
+        Self { shared: shared.clone(), id: id.clone(), watched }
+    }
+}
+
+impl Drop for Coordinated {
+    fn drop(&mut self) {
+        self.shared.cancels().end(&self.id, &self.watched);
+    }
+}
+
 /// An id entered as running; forgotten on drop unless finished with a reply.
 ///
 /// On the heap: every future that hands it on has room for it twice, as an argument and as its own.

@@ -185,6 +185,20 @@ async fn one_that_is_called_off_ends_soon_and_tells_every_device() {
 }
 
 #[tokio::test]
+async fn whoever_calls_one_off_that_rests_hears_that_it_was_there() {
+    let scene = scene().await;
+    let _workers = two(&scene).await;
+    scene.send(&bulk(60, json!({"bulk": {"rate_per_second": 2}}))).await;
+    scene.fleet.wait_for(1, SOON).await;
+    assert!(command(&scene, &["bulk-pause", "b"]).await.status.success());
+    eventually("nothing is out any more", SOON, async || status(&scene, "b").await["outstanding"] == 0).await;
+    let output = command(&scene, &["cancel", "b", "--json"]).await;
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&said["outcome"], &said["was_running"]), (&json!("cancelled"), &json!(true)), "{said}");
+    assert_eq!(summary(&scene).await["status"], "cancelled");
+}
+
+#[tokio::test]
 async fn one_of_which_too_many_fail_is_given_up_at_its_threshold() {
     let scene = scene().await;
     let _workers = two(&scene).await;

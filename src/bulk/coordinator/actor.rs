@@ -4,14 +4,15 @@ use super::course::{Release, Rules};
 use super::gauges::Gauges;
 use super::office::{Office, Room};
 use super::plan::ChunkLimits;
-use super::{Options, Outside, fires, log, words};
+use super::watch::CANCELS_EVERY;
+use super::{Options, Outside, Watched, fires, log, words};
 use crate::amqp::{Address, Confirm, Connection, Error, QueueSpec, Shard, ShardDelivery};
 use crate::deadline::Now;
 use crate::envelope::Envelope;
 use crate::outcome::Status;
 use crate::wire::bulk::{Chunk, Report, shard_queue};
 use crate::wire::native::Control;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -26,8 +27,6 @@ const TAKEN: usize = 1000;
 const CHUNKS: usize = 64;
 /// A publish that is not confirmed within this is none: somebody else may be the active one by then.
 const FENCE: Duration = Duration::from_secs(10);
-/// How often it is looked whether a bulk was called off.
-const CANCELS_EVERY: Duration = Duration::from_millis(200);
 /// How often the workers are counted.
 const WORKERS_EVERY: Duration = Duration::from_secs(2);
 /// How often the clock is looked at where something is to fire.
@@ -53,7 +52,9 @@ pub(super) struct Actor {
     has_barrier: bool,
     gauges: Gauges,
     workers_at: Option<Instant>,
-    cancels_at: Option<Instant>,
+    pub(super) cancels_at: Option<Instant>,
+    /// The bulks that whoever calls them off finds here.
+    pub(super) watched: HashMap<Arc<str>, Watched>,
     resting_until: Option<Instant>,
     pub(super) discovering: HashSet<Arc<str>>,
     /// Schedules of which it was said that they wait for a time that a wrong clock told.
@@ -104,6 +105,7 @@ impl Actor {
             gauges: Gauges::default(),
             workers_at: None,
             cancels_at: None,
+            watched: HashMap::new(),
             resting_until: None,
             discovering: HashSet::new(),
             wrong_clock: HashSet::new(),
@@ -154,6 +156,7 @@ impl Actor {
         let now = Now::read().unix_ms;
         self.more = false;
         self.gauges.count(self.office.bulks.len(), self.options.has_schedules(self.number));
+        self.watch();
         self.heed_cancels(now);
         self.count_workers().await?;
         self.grant_wishes(now).await?;
@@ -185,21 +188,6 @@ impl Actor {
             // Its clock may be set meanwhile.
             (true, Some(_)) => wait.min(CLOCK_EVERY),
             (false, _) => wait.min(CANCELS_EVERY),
-        }
-    }
-
-    fn heed_cancels(&mut self, now: u64) {
-        if self.cancels_at.is_some_and(|at| at.elapsed() < CANCELS_EVERY) {
-            return;
-        }
-        self.cancels_at = Some(Instant::now());
-        for (id, bulk) in &mut self.office.bulks {
-            let is_called_off = (self.outside.is_cancelled)(id, bulk.course.plan.made_at);
-            // An abort is told to the workers as a cancel; it remains one.
-            if is_called_off && !bulk.course.known.aborted && bulk.course.cancel() {
-                tracing::info!(job_id = &**id, "a bulk is called off");
-                bulk.log.learnt(now);
-            }
         }
     }
 

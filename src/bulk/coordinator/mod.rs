@@ -24,6 +24,7 @@ mod office_tests;
 mod pace;
 mod plan;
 mod standing;
+mod watch;
 mod wishes;
 mod words;
 
@@ -90,6 +91,10 @@ impl Options {
 
 /// Says whether the job of an id, made then, is called off.
 pub type CalledOff = Box<dyn Fn(&str, Option<u64>) -> bool + Send + Sync>;
+/// What keeps a bulk known by its id as one that runs here, until it is dropped.
+pub type Watched = Box<dyn Send + Sync>;
+/// Enters a bulk of that id, made then, as one that runs here.
+pub type Watch = Box<dyn Fn(&Arc<str>, Option<u64>) -> Watched + Send + Sync>;
 /// Finds the devices of a profile that say that they are there.
 pub type Online = Box<dyn Fn(&str) -> BoxFuture<'static, Result<Vec<Target>, String>> + Send + Sync>;
 
@@ -97,6 +102,8 @@ pub type Online = Box<dyn Fn(&str) -> BoxFuture<'static, Result<Vec<Target>, Str
 pub struct Outside {
     /// Whether the job of that id, made then (milliseconds since the Unix epoch), is called off.
     pub is_cancelled: CalledOff,
+    /// Where whoever calls a bulk off finds it.
+    pub watch: Watch,
     /// Who is there.
     pub online: Online,
     /// For the queues in which bulks wait for room.
