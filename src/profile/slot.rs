@@ -133,7 +133,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Absent beyond the year 9999, which is no deadline at all.
+/// Absent in the last days of the year 9999 and beyond it, which is no deadline at all.
 fn rfc3339(unix_ms: u64) -> Option<String> {
     Timestamp::from_millisecond(i64::try_from(unix_ms).ok()?).ok().map(|time| time.to_string())
 }

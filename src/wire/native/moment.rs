@@ -2,11 +2,17 @@
 
 use super::value::wrong;
 use crate::envelope::{Envelope, Value};
-use jiff::Timestamp;
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, datetime};
+use jiff::fmt::temporal::Pieces;
 use serde_json::value::RawValue;
 
 /// Where a job that waited in the broker says when it expires: milliseconds since the Unix epoch.
 pub(super) const EXPIRES_AT: &str = "x-switchboard-expires-at";
+
+const EPOCH: DateTime = datetime(1970, 1, 1, 0, 0, 0, 0);
+/// The last instant that can be written: later ones count as it.
+const LAST: u64 = 253_402_300_799_999;
 
 const RIGHT: &str = "RFC 3339 with its offset, like \"2026-11-22T10:00:05Z\",";
 
@@ -16,15 +22,21 @@ pub(super) fn instant(field: &str, value: &RawValue) -> Result<u64, String> {
 }
 
 /// The same from plain text; `None` where it is no such instant.
+///
+/// By the calendar and the offset, since an instant of the library's own ends two days before the year 9999 does, whose last
+/// second is how many write "never".
 pub(super) fn parse(text: &str) -> Option<u64> {
-    let time = is_rfc3339(text).then(|| text.parse::<Timestamp>().ok())??;
-    Some(u64::try_from(time.as_millisecond()).unwrap_or(0))
+    let pieces = Pieces::parse(is_rfc3339(text).then_some(text)?).ok()?;
+    let local = pieces.date().to_datetime(pieces.time()?).duration_since(EPOCH);
+    let offset = SignedDuration::from_secs(pieces.to_numeric_offset()?.seconds().into());
+    Some(u64::try_from((local - offset).as_millis()).unwrap_or(0).min(LAST))
 }
 
 /// An instant as the contract writes it: RFC 3339 in UTC, with milliseconds.
 pub(super) fn text(unix_ms: u64) -> String {
-    let time = Timestamp::from_millisecond(i64::try_from(unix_ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::MAX);
-    format!("{time:.3}")
+    let since = SignedDuration::from_millis(unix_ms.min(LAST).cast_signed());
+    let time = EPOCH.checked_add(since).unwrap_or(DateTime::MAX);
+    format!("{time:.3}Z")
 }
 
 /// The parser takes more of ISO 8601 than producers of other languages could write or read back.

@@ -107,6 +107,27 @@ fn an_instant_counts_in_any_offset() {
     }
     assert_eq!(at("2026-11-22T10:00:05.1239Z"), Some(1_795_341_605_123));
     assert_eq!(at("1969-12-31T23:59:59Z"), Some(0));
+    assert_eq!(at("2016-12-31T23:59:60Z"), Some(1_483_228_799_000));
+}
+
+#[test]
+fn an_instant_may_lie_in_any_year_of_rfc_3339_and_is_written_as_it_was_read() {
+    let at = |time: &str| job(&with(&format!(r#", "expires_at": "{time}""#))).expires_at.unwrap();
+    let last = 253_402_300_799_999;
+    for (time, unix_ms, written) in [
+        ("9999-12-31T23:59:59Z", 253_402_300_799_000, "9999-12-31T23:59:59.000Z"),
+        ("9999-12-31T23:59:59.999999Z", last, "9999-12-31T23:59:59.999Z"),
+        ("9999-12-31T23:59:59+01:00", 253_402_297_199_000, "9999-12-31T22:59:59.000Z"),
+        ("9999-12-31T23:59:59-23:59", last, "9999-12-31T23:59:59.999Z"),
+        ("0000-01-01T00:00:00Z", 0, "1970-01-01T00:00:00.000Z"),
+        ("0000-01-01T00:00:00+23:59", 0, "1970-01-01T00:00:00.000Z"),
+    ] {
+        assert_eq!((at(time), &*moment::text(at(time))), (unix_ms, written), "{time}");
+        assert_eq!(at(written), unix_ms);
+    }
+    assert_eq!(moment::text(u64::MAX), "9999-12-31T23:59:59.999Z");
+    let never = job(&with(r#", "not_before": "9999-12-31T23:59:58Z", "expires_at": "9999-12-31T23:59:59Z""#));
+    assert_eq!(job(&encode(&never)), never);
 }
 
 #[test]
