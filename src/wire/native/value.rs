@@ -43,12 +43,20 @@ pub(in crate::wire) fn text<'a>(field: impl fmt::Display, value: &'a RawValue) -
     text_of(value).ok_or_else(|| wrong(field, value, "a string"))
 }
 
-/// A whole number from `least` to `most`.
+/// A whole number from `least` to `most`, which may be written with a fraction of nothing: JSON has one kind of number, and
+/// there are writers that know no other than `500.0`.
 pub(in crate::wire) fn whole(field: &str, value: &RawValue, least: u64, most: u64, unit: &str) -> Result<u64, String> {
-    serde_json::from_str::<u64>(value.get())
-        .ok()
+    let plain = serde_json::from_str::<u64>(value.get()).ok();
+    plain
+        .or_else(|| serde_json::from_str::<f64>(value.get()).ok().and_then(without_fraction))
         .filter(|number| (least..=most).contains(number))
         .ok_or_else(|| wrong(field, value, format_args!("a whole number{unit} from {least} to {most}")))
+}
+
+fn without_fraction(number: f64) -> Option<u64> {
+    // Beyond this not every whole number is one of its kind, and what was written may have been another.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && (0.0..=EXACT).contains(&number)).then_some(number as u64)
 }
 
 /// A finite number for which `good` holds.

@@ -47,6 +47,17 @@ fn the_id_is_the_jobs_else_the_messages() {
 }
 
 #[test]
+fn a_whole_number_may_be_written_as_one_with_a_fraction_of_nothing() {
+    for number in ["500", "500.0", "5e2", "5.0E+2", "50000e-2"] {
+        let timeout = job(&with(&format!(r#", "timeout_ms": {number}"#))).timeout;
+        assert_eq!(timeout, Some(Duration::from_millis(500)), "{number}");
+    }
+    let body = r#"{"devices": ["a"], "command": "c", "bulk": {"concurrency": 3.0}}"#;
+    let Targets::Many(bulk) = job(&message(body)).targets else { panic!() };
+    assert_eq!(bulk.concurrency, Some(3));
+}
+
+#[test]
 fn many_devices_and_how_to_go_through_them() {
     let body = r#"{"devices": ["a", "b", "a"], "command": "open", "payload": 1,
         "bulk": {"rate_per_second": 200, "concurrency": 1000, "abort": {"failed_percent": 20, "after": 100}, "results": "summary"}}"#;
