@@ -91,7 +91,7 @@ pub struct Outcome {
     pub response: Option<Bytes>,
     /// What went wrong, where something did.
     pub failure: Option<Failure>,
-    /// Which MQTT attempt this speaks of, counted from 1; 0 where nothing was attempted.
+    /// Which MQTT attempt this speaks of, counted from 1; 0 where nothing was attempted, or nobody can say.
     pub attempt: u32,
     /// Whether an earlier outcome of the same command said `timed_out` or `unknown`.
     pub late: bool,
