@@ -62,7 +62,7 @@ pub enum Targets {
 /// Many devices and how to go through them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bulk {
-    /// Each device once or more, in the order in which the job named them.
+    /// Each device once, in the order in which the job named them first.
     pub targets: Vec<Target>,
     /// Devices started per second; as fast as they go where absent.
     pub rate_per_second: Option<f64>,

@@ -38,6 +38,8 @@ pub(super) fn options(config: &Config, name: &Arc<str>) -> Options {
             max_payload_bytes: worker.max_payload_bytes,
             max_devices: worker.max_devices,
             no_devices: false,
+            // What is handed over is numbered already.
+            repeats: true,
         },
         chunk: bulk.chunk,
         chunk_bytes: bulk.chunk_bytes,

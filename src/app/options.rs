@@ -127,6 +127,7 @@ pub(super) fn worker_options(config: &Config, id: u32) -> worker::Options {
             max_payload_bytes: section.max_payload_bytes,
             max_devices: section.max_devices,
             no_devices: false,
+            repeats: false,
         },
         recent: worker::RecentLimits {
             ids: section.recent_ids,

@@ -2,15 +2,12 @@
 
 use crate::excerpt::Excerpt;
 use crate::job::{Payload, Target};
-use crate::wire::native::Limits;
+use crate::wire::native::{Limits, Places};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::sync::Arc;
 
 /// The longest line of a file of devices: a payload as large as a worker takes by default, and its device.
 const MAX_LINE_BYTES: u64 = 1 << 20;
@@ -22,7 +19,7 @@ pub struct Targets {
     pub targets: Vec<Target>,
     /// How often a device was named once more.
     pub repeated: usize,
-    places: HashMap<Arc<str>, usize>,
+    places: Places,
     limits: Limits,
 }
 
@@ -41,7 +38,7 @@ struct Line {
 impl Targets {
     /// None yet; there may be as many, with payloads as long, as the limits say.
     pub fn new(limits: Limits) -> Self {
-        Self { targets: Vec::new(), repeated: 0, places: HashMap::new(), limits }
+        Self { targets: Vec::new(), repeated: 0, places: Places::default(), limits }
     }
 
     /// Those of a file. Blocks as long as reading it takes.
@@ -115,24 +112,21 @@ impl Targets {
             let (bytes, most) = (text.len(), self.limits.max_payload_bytes);
             return Err(format!("the payload has {bytes} bytes; at most {most} (worker.max_payload_bytes) are right"));
         }
-        match self.places.entry(target.device.clone()) {
-            Entry::Occupied(place) if self.targets[*place.get()].payload == target.payload => self.repeated += 1,
-            Entry::Occupied(place) => {
-                let device = Excerpt(&target.device);
-                let first = place.get() + 1;
-                return Err(format!(
-                    "the device {device} is named before, as number {first}, with another payload; once is right"
-                ));
-            }
-            Entry::Vacant(_) if self.targets.len() >= self.limits.max_devices => {
+        match self.places.put(&mut self.targets, target) {
+            Ok(false) => self.repeated += 1,
+            Ok(true) if self.targets.len() > self.limits.max_devices => {
                 return Err(format!(
                     "one bulk takes {} devices (worker.max_devices); right is several bulks",
                     self.limits.max_devices
                 ));
             }
-            Entry::Vacant(place) => {
-                place.insert(self.targets.len());
-                self.targets.push(target);
+            Ok(true) => {}
+            Err(place) => {
+                let device = Excerpt(&self.targets[place].device);
+                let first = place + 1;
+                return Err(format!(
+                    "the device {device} is named before, as number {first}, with another payload; once is right"
+                ));
             }
         }
         Ok(())
@@ -158,7 +152,7 @@ fn target(text: &str) -> Result<Target, String> {
 mod tests {
     use super::*;
 
-    const LIMITS: Limits = Limits { max_payload_bytes: 20, max_devices: 1000, no_devices: false };
+    const LIMITS: Limits = Limits { max_payload_bytes: 20, max_devices: 1000, no_devices: false, repeats: false };
 
     fn read(lines: &str) -> Result<Targets, String> {
         let mut targets = Targets::new(LIMITS);

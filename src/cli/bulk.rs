@@ -76,6 +76,7 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
         max_payload_bytes: config.worker.max_payload_bytes,
         max_devices: config.worker.max_devices,
         no_devices: false,
+        repeats: false,
     };
     let Targets { targets, repeated, .. } = targets::read(&args.device, args.devices.as_deref(), limits)?;
     if repeated > 0 {

@@ -29,8 +29,12 @@ pub fn run(settings: &Settings, args: Args) -> anyhow::Result<ExitCode> {
     let config = settings.load(Vec::new())?;
     let asked = args.request.job(None, None)?;
     // By the way a job takes through the queue, so that both are read and refused in the same words.
-    let limits =
-        native::Limits { max_payload_bytes: config.worker.max_payload_bytes, max_devices: 1, no_devices: false };
+    let limits = native::Limits {
+        max_payload_bytes: config.worker.max_payload_bytes,
+        max_devices: 1,
+        no_devices: false,
+        repeats: false,
+    };
     let job = native::decode(&native::encode(&asked), &limits);
     runtime()?.block_on(async {
         let (outcome, total) = match job {

@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn options_and_a_file_add_up_and_nothing_is_an_error() {
-        let limits = Limits { max_payload_bytes: 100, max_devices: 2, no_devices: false };
+        let limits = Limits { max_payload_bytes: 100, max_devices: 2, no_devices: false, repeats: false };
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "b\na\n").unwrap();
         let found = read(&["a".to_owned()], Some(file.path()), limits).unwrap();

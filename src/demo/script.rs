@@ -158,7 +158,8 @@ mod tests {
 
     #[test]
     fn jobs_are_what_their_kind_says() {
-        let (script, limits) = (script(), Limits { max_payload_bytes: 1000, max_devices: 200, no_devices: false });
+        let (script, limits) =
+            (script(), Limits { max_payload_bytes: 1000, max_devices: 200, no_devices: false, repeats: false });
         for number in 0..script.jobs {
             let decoded = decode(&script.job(number, NOW), &limits);
             let kind = script.kind(number);

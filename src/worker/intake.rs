@@ -9,7 +9,7 @@ use super::running::Running;
 use super::spread;
 use super::{Dialect, Kind, Shared, Source};
 use crate::amqp::{Delivery, Hold};
-use crate::bulk::Tally;
+use crate::bulk::{TALLY, Tally};
 use crate::claims::Subject;
 use crate::commander::{Begun, Command, Permit};
 use crate::deadline::Now;
@@ -174,9 +174,11 @@ fn ask(options: &celery::Options, delivery: &Delivery) -> Result<Box<Asked>, Box
     Ok(Box::new(Asked::task(task, entry, &delivery.envelope)))
 }
 
-/// Only what tells the end of a bulk may have no devices left.
+/// Only what tells the end of a bulk may have no devices left, and only what is left of one may name a device again: earlier
+/// versions counted it as often.
 fn limits(shared: &Shared, delivery: &Delivery) -> native::Limits {
-    native::Limits { no_devices: complete(delivery).is_some(), ..shared.options.limits }
+    let repeats = delivery.envelope.headers.get(TALLY).is_some();
+    native::Limits { no_devices: complete(delivery).is_some(), repeats, ..shared.options.limits }
 }
 
 /// The tally of a bulk whose devices have all been seen to.

@@ -15,8 +15,12 @@ use std::process::ExitCode;
 pub fn run(config: &Config, args: &List) -> anyhow::Result<ExitCode> {
     let now = Now::read().unix_ms;
     let worker = &config.worker;
-    let limits =
-        Limits { max_payload_bytes: worker.max_payload_bytes, max_devices: worker.max_devices, no_devices: false };
+    let limits = Limits {
+        max_payload_bytes: worker.max_payload_bytes,
+        max_devices: worker.max_devices,
+        no_devices: false,
+        repeats: false,
+    };
     let mut rows = Vec::new();
     for schedule in &config.schedules {
         let next = next(schedule, now);

@@ -78,8 +78,12 @@ impl Reader<'_> {
             members.insert("devices".to_owned(), vec![Json::from(SOME_DEVICE)].into());
         }
         let worker = &self.config.worker;
-        let limits =
-            Limits { max_payload_bytes: worker.max_payload_bytes, max_devices: worker.max_devices, no_devices: false };
+        let limits = Limits {
+            max_payload_bytes: worker.max_payload_bytes,
+            max_devices: worker.max_devices,
+            no_devices: false,
+            repeats: false,
+        };
         let envelope = Envelope {
             body: Json::Object(members).to_string().into(),
             content_type: Some("application/json".to_owned()),

@@ -3,6 +3,7 @@
 use super::job::Limits;
 use super::members::Members;
 use super::payload::payload;
+use super::places::each_once;
 use super::value::{list, number, text, whole, word};
 use crate::job::{Abort, Bulk, BulkResults, Target};
 use bytes::Bytes;
@@ -20,7 +21,7 @@ pub(super) fn devices(value: &RawValue, limits: &Limits) -> Result<Vec<Target>, 
     let items = list("devices", value, limits)?;
     let device =
         |(index, item)| Ok(Target { device: text(format_args!("devices[{index}]"), item)?.into(), payload: None });
-    items.into_iter().enumerate().map(device).collect()
+    each_once("devices", items.into_iter().enumerate().map(device), limits)
 }
 
 /// `targets`: a list of ids, each with a payload of its own where it has one.
@@ -40,7 +41,7 @@ pub(super) fn targets(value: &RawValue, body: &Bytes, limits: &Limits) -> Result
                 .transpose()?,
         })
     };
-    items.into_iter().enumerate().map(target).collect()
+    each_once("targets", items.into_iter().enumerate().map(target), limits)
 }
 
 /// `bulk`: rate, concurrency, when to give up, and what to answer.

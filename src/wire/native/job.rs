@@ -41,11 +41,13 @@ pub struct Limits {
     pub max_devices: usize,
     /// Whether a list may have none: at the end of a bulk, when each of its devices has its outcome.
     pub no_devices: bool,
+    /// Whether a device that is named more than once is as many: in what is left of a bulk of which it was counted so.
+    pub repeats: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_payload_bytes: 262_144, max_devices: 1_000_000, no_devices: false }
+        Self { max_payload_bytes: 262_144, max_devices: 1_000_000, no_devices: false, repeats: false }
     }
 }
 

@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_as_the_same_job() {
-        let limits = Limits { max_payload_bytes: 1000, max_devices: 10, no_devices: false };
+        let limits = Limits { max_payload_bytes: 1000, max_devices: 10, no_devices: false, repeats: false };
         let one = Job {
             id: "01J".into(),
             targets: Targets::One("garage-7".into()),

@@ -208,7 +208,7 @@ fn options_of_worker() -> Options {
         name: "worker".into(),
         concurrency: 100,
         dead_letter_queue: "dead".into(),
-        limits: native::Limits { max_payload_bytes: 1 << 16, max_devices: 10, no_devices: false },
+        limits: native::Limits { max_payload_bytes: 1 << 16, max_devices: 10, no_devices: false, repeats: false },
         recent: RecentLimits::default(),
         patience: SOON,
         hold: SOON,

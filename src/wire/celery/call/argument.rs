@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use crate::job::{Abort, Guarantee, Payload, Target};
 use crate::wire::celery::{typed, unmask};
+use crate::wire::native::places::each_once;
 use crate::wire::native::value::{self, number, whole, wrong};
 use crate::wire::native::{Limits, MAX_TIMEOUT_MS};
 use serde::Deserialize;
@@ -164,7 +165,7 @@ pub(super) fn devices(field: &str, value: &RawValue, limits: &Limits) -> Result<
             payload: own.map(|own| payload(format_args!("{here}['payload']"), own, limits)).transpose()?,
         })
     };
-    items.into_iter().enumerate().map(target).collect()
+    each_once(field, items.into_iter().enumerate().map(target), limits)
 }
 
 /// The members of an object of these names. Of a name that stands twice the last value counts, as in Python.

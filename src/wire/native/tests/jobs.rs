@@ -63,7 +63,7 @@ fn many_devices_and_how_to_go_through_them() {
         "bulk": {"rate_per_second": 200, "concurrency": 1000, "abort": {"failed_percent": 20, "after": 100}, "results": "summary"}}"#;
     let target = |device: &str, payload| Target { device: device.into(), payload };
     let Targets::Many(bulk) = job(&message(body)).targets else { panic!() };
-    assert_eq!(bulk.targets, [target("a", None), target("b", None), target("a", None)]);
+    assert_eq!(bulk.targets, [target("a", None), target("b", None)]);
     assert_eq!((bulk.rate_per_second, bulk.concurrency), (Some(200.0), Some(1000)));
     assert_eq!(bulk.abort, Some(Abort { failed_percent: 20.0, after: 100 }));
     assert_eq!(bulk.results, BulkResults::Summary);
@@ -73,6 +73,23 @@ fn many_devices_and_how_to_go_through_them() {
     let own = Payload::Json(Bytes::from_static(br#"{"x" : 1}"#));
     assert_eq!(bulk.targets, [target("a", Some(own)), target("b", None)]);
     assert_eq!((bulk.abort, bulk.results), (None, BulkResults::Stream));
+}
+
+#[test]
+fn a_device_that_is_named_again_is_the_same_one() {
+    let named = |fields: &str, limits: &Limits| {
+        let body = format!(r#"{{{fields}, "command": "c"}}"#);
+        let Targets::Many(bulk) = decode(&message(body), limits).unwrap().targets else { panic!() };
+        bulk.targets.iter().map(|target| target.device.to_string()).collect::<Vec<_>>()
+    };
+    let counted = Limits { repeats: true, ..LIMITS };
+    for fields in [
+        r#""devices": ["b", "a", "b", "", "a"]"#,
+        r#""targets": [{"device": "b", "payload": [1]}, {"device": "a"}, {"payload": [1], "device": "b"}, {"device": ""}, {"device": "a"}]"#,
+    ] {
+        assert_eq!(named(fields, &LIMITS), ["b", "a", ""]);
+        assert_eq!(named(fields, &counted), ["b", "a", "b", "", "a"], "what is left of a bulk is as it was counted");
+    }
 }
 
 #[test]

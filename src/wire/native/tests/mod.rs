@@ -9,7 +9,7 @@ use crate::envelope::Envelope;
 use crate::job::*;
 use bytes::Bytes;
 
-const LIMITS: Limits = Limits { max_payload_bytes: 1000, max_devices: 5, no_devices: false };
+const LIMITS: Limits = Limits { max_payload_bytes: 1000, max_devices: 5, no_devices: false, repeats: false };
 
 fn message(body: impl Into<Bytes>) -> Envelope {
     Envelope { body: body.into(), content_type: Some("application/json".to_owned()), ..Envelope::default() }

@@ -84,6 +84,14 @@ fn a_bulk_that_is_wrong() {
             "targets[0] has the unknown field \"x\"; the fields are device, payload",
         ),
         (r#""targets": [{"device": "a", "device": "b"}]"#, "targets[0] has the field \"device\" twice"),
+        (
+            r#""targets": [{"device": "a", "payload": 1}, {"device": "b"}, {"device": "a", "payload": 2}]"#,
+            "targets[2] names the device \"a\" once more, with another payload; once is right",
+        ),
+        (
+            r#""targets": [{"device": "a", "payload": 1}, {"device": "a"}]"#,
+            "targets[1] names the device \"a\" once more",
+        ),
         (r#""targets": [{"device": "a", "payload": {"$base64": "?"}}]"#, "targets[0].payload.$base64 is no base64"),
         (r#""devices": ["a"], "bulk": 5"#, "bulk is JSON, but no object; an object is right"),
         (

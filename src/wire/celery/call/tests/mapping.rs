@@ -36,7 +36,7 @@ fn json_of(job: &Job) -> Value {
 
 #[test]
 fn arguments_by_position_and_name_and_their_defaults_fill_the_gaps() {
-    let limits = Limits { max_payload_bytes: 1000, max_devices: 3, no_devices: false };
+    let limits = Limits { max_payload_bytes: 1000, max_devices: 3, no_devices: false, repeats: false };
     for (args, kwargs, device, payload) in [
         ("[7]", "{}", "garage-7", json!({"speed": 1, "force": false, "source": "web", "text": "7/1 {x}"})),
         (

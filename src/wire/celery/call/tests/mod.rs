@@ -8,7 +8,7 @@ use crate::job::{Abort, Bulk, BulkResults, Target};
 use crate::wire::celery::{Embed, Head, Json};
 use serde_json::{Value, json};
 
-pub(super) const LIMITS: Limits = Limits { max_payload_bytes: 64, max_devices: 3, no_devices: false };
+pub(super) const LIMITS: Limits = Limits { max_payload_bytes: 64, max_devices: 3, no_devices: false, repeats: false };
 
 pub(super) fn raw(json: &str) -> Json {
     Json::from(serde_json::value::RawValue::from_string(json.to_owned()).unwrap())
@@ -124,7 +124,7 @@ fn an_id_that_is_a_uuid_in_python_is_its_text() {
     assert_eq!(job.targets, Targets::One(text.into()));
     let job = read("switchboard.bulk", &format!("[[{uuid}, {{\"device\": {uuid}}}], \"c\"]"), "{}");
     let Targets::Many(bulk) = job.targets else { panic!("{:?}", job.targets) };
-    assert!(bulk.targets.iter().all(|target| &*target.device == text && target.payload.is_none()), "{bulk:?}");
+    assert_eq!(bulk.targets, [Target { device: text.into(), payload: None }], "the same device both times");
 }
 
 #[test]
@@ -168,6 +168,11 @@ fn a_wrong_argument_is_named_with_what_it_is_and_what_would_be_right() {
         ("bulk", r#"{"devices": ["a", "b", "c", "d"]}"#, "devices has 4 devices; at most 3 are right"),
         ("bulk", r#"{"devices": ["a", 1]}"#, "devices[1] is 1; a string is right"),
         ("bulk", r#"{"devices": [{"payload": 1}]}"#, "devices[0] has no \"device\"; {\"device\": \"garage-7\","),
+        (
+            "bulk",
+            r#"{"devices": ["a", "a", {"device": "a", "payload": 1}]}"#,
+            "devices[2] names the device \"a\" once more, with another payload; once is right",
+        ),
         ("bulk", r#"{"devices": [{"device": 1}]}"#, "devices[0]['device'] is 1; a string is right"),
         (
             "bulk",
