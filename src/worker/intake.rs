@@ -116,7 +116,8 @@ pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Del
             take_task(shared, source, delivery, again)
         }
         Err(wrong) => {
-            let id = wrong.id.unwrap_or_else(|| "".into());
+            // A requester knows repeated answers by what is made of it: two wrong jobs must not share one.
+            let id = wrong.id.unwrap_or_else(native::made_id);
             let origin = origin(shared, &delivery, id, wrong.command.unwrap_or_else(|| "".into()));
             let device = wrong.device.unwrap_or_else(|| "".into());
             Taken {

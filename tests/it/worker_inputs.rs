@@ -1,12 +1,13 @@
 //! Hundreds of wrong messages among good jobs: each is answered or dead-lettered for what it is, and harms no other.
 
-use crate::harness::caller::Caller;
+use crate::harness::caller::{Caller, Reply};
 use crate::harness::device::Dialect;
 use crate::harness::eventually::eventually;
 use crate::worker_scene::{SOON, Scene, job, said};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// A message that is no job, and a word that its rejection must have.
 struct Wrong {
@@ -240,6 +241,39 @@ async fn hundreds_of_wrong_messages_are_refused_by_name_and_harm_no_job_among_th
     assert!(!worker.log().contains("panick"));
     assert_eq!(worker.get("/readyz").await.map(|(status, _)| status), Some(200));
     assert_eq!(scene.executions().len(), jobs.len());
+}
+
+#[tokio::test]
+async fn wrong_jobs_without_an_id_are_told_apart() {
+    let scene = Scene::start(Dialect::Default).await;
+    let worker = scene.worker().await;
+    let nameless = json!({"device": "d", "command": "open", "colour": 1}).to_string();
+    for correlation in [Some("req2"), Some("req3"), None] {
+        let properties = match correlation {
+            Some(id) => scene.caller.properties().with_correlation_id(id.into()),
+            None => scene.caller.properties(),
+        };
+        scene.caller.send_with(&scene.options.queue, nameless.as_bytes(), properties).await;
+    }
+    let properties = scene.caller.properties().with_message_id("m".into());
+    scene.caller.send_with(&scene.options.queue, nameless.as_bytes(), properties).await;
+    scene.send(&json!({"id": "own", "device": "d", "command": "open", "colour": 1})).await;
+    let replies = scene.caller.wait_for(5, SOON).await;
+    let id = |reply: &Reply| reply.body["id"].as_str().unwrap_or_default().to_owned();
+    let ids: BTreeSet<_> = replies.iter().map(id).collect();
+    let message_ids: BTreeSet<_> = replies.iter().map(|reply| reply.message_id.clone()).collect();
+    assert_eq!((ids.len(), message_ids.len()), (5, 5), "{ids:?} {message_ids:?}");
+    // Whoever gave no correlation gets the id as one, made or not.
+    let mut correlations: Vec<_> = replies
+        .iter()
+        .map(|reply| match reply.correlation_id.clone().unwrap_or_default() {
+            correlation if correlation == id(reply) && correlation.len() == 26 => "made".to_owned(),
+            correlation => correlation,
+        })
+        .collect();
+    correlations.sort();
+    assert_eq!(correlations, ["m", "made", "own", "req2", "req3"]);
+    scene.wait_idle(&worker).await;
 }
 
 #[tokio::test]

@@ -141,8 +141,13 @@ fn id(envelope: &Envelope, value: Option<&RawValue>) -> Result<Arc<str>, String>
         (Some(value), _) => checked("id", &text("id", value)?),
         // Some clients cannot leave the property out, and send it empty.
         (None, Some(id)) if !id.is_empty() => checked("message_id", id),
-        _ => Ok(ulid::Ulid::generate().to_string().into()),
+        _ => Ok(made_id()),
     }
+}
+
+/// An id for what came without one.
+pub fn made_id() -> Arc<str> {
+    ulid::Ulid::generate().to_string().into()
 }
 
 /// Whether an id can be carried and shown: 1 to [`MAX_ID_BYTES`] bytes without control characters.

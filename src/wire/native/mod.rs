@@ -24,7 +24,7 @@ pub(in crate::wire) mod value;
 pub use cancel::{CANCEL, Control, Known, Word};
 pub use end::{end, extended};
 pub(in crate::wire) use job::check_id;
-pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode};
+pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode, made_id};
 pub use moment::{parked, parked_again};
 pub use places::Places;
 pub use producer::encode;

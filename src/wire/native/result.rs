@@ -12,7 +12,7 @@ use std::time::Duration;
 /// What every answer to a job repeats of it.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// The job's id; empty where it could not be read.
+    /// The job's id, made where it could not be read.
     pub id: Arc<str>,
     /// The command; empty where it could not be read.
     pub command: Arc<str>,
@@ -39,11 +39,11 @@ pub struct Timing {
 
 /// The result of one device, ready to be published to the reply queue.
 ///
-/// An empty id, device or command is one that could not be read, and is written as `null`.
+/// An empty device or command is one that could not be read, and is written as `null`.
 pub fn result(origin: &Origin, device: &str, outcome: &Outcome, timing: &Timing) -> Envelope {
     let response = outcome.response.as_deref().unwrap_or_default();
     let mut json = Json::new(384 + origin.id.len() + device.len() + origin.command.len() + response.len());
-    json.raw("{\"id\":").name(&origin.id);
+    json.raw("{\"id\":").text(&origin.id);
     json.raw(",\"device\":").name(device);
     json.raw(",\"command\":").name(&origin.command);
     json.raw(",\"status\":").text(outcome.status.as_str());

@@ -52,7 +52,7 @@ pub struct Summary {
 pub fn summary(origin: &Origin, summary: &Summary) -> Envelope {
     let mut json =
         Json::new(384 + summary.failed.iter().take(FAILED_LISTED).map(|device| device.len() + 3).sum::<usize>());
-    json.raw("{\"id\":").name(&origin.id);
+    json.raw("{\"id\":").text(&origin.id);
     json.raw(",\"command\":").name(&origin.command);
     json.raw(",\"status\":").text(summary.status.as_str());
     json.raw(",\"total\":").number(summary.total as u64);

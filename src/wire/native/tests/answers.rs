@@ -145,10 +145,10 @@ fn the_message_id_is_the_same_for_the_same_answer_and_no_other() {
 
 #[test]
 fn what_could_not_be_read_is_null() {
-    let origin = Origin { id: "".into(), command: "".into(), ..origin() };
+    let origin = Origin { command: "".into(), ..origin() };
     let outcome = Outcome::not_sent(Status::Invalid, Failure::new("invalid_job", "no"));
     let json = body(&result(&origin, "", &outcome, &Timing::default()));
-    assert_eq!((&json["id"], &json["device"], &json["command"]), (&Value::Null, &Value::Null, &Value::Null));
+    assert_eq!((&json["id"], &json["device"], &json["command"]), (&json!("01J"), &Value::Null, &Value::Null));
     assert_eq!((&json["status"], &json["executed"]), (&json!("invalid"), &json!("no")));
 }
 
