@@ -106,6 +106,7 @@ pub(crate) fn take(shared: &Arc<Shared>, source: &Arc<Source>, mut delivery: Del
     if again.asked.is_some() || wire::celery::is_task(&delivery.envelope) {
         return take_task(shared, source, delivery, again);
     }
+    native::lives_from(&mut delivery.envelope, delivery.received.unix_ms);
     match native::decode(&delivery.envelope, &limits(shared, &delivery)) {
         Ok(job) => {
             let origin = origin(shared, &delivery, job.id.clone(), job.command.clone());

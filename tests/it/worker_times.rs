@@ -74,13 +74,27 @@ async fn the_brokers_own_expiration_of_a_message_is_the_jobs_too() {
     proxy.refuse(true).await;
     proxy.cut();
     eventually("mosquitto is away", SOON, async || worker.metric("switchboard_mqtt_up", &[]).await == 0.0).await;
-    // Taken at once and held for the connection; the broker cannot expire it any more. Without a timestamp nobody knows
-    // when its time began, and there is no promise.
+    // Taken at once and held for the connection; the broker cannot expire it any more.
     let made = unix_ms() / 1000;
     let properties = scene.caller.properties().with_expiration("1500".into()).with_timestamp(made);
     scene.caller.send_with(&scene.options.queue, job("j1", "d").to_string().as_bytes(), properties).await;
     assert_eq!(said(&scene.result("j1").await), ("expired", "no"));
     assert_eq!(scene.fleet.executed().len(), 0);
+}
+
+#[tokio::test]
+async fn an_expiration_without_a_timestamp_ends_a_job_that_waits_for_its_device() {
+    let scene = Scene::start(Dialect::Default).await;
+    scene.fleet.behave(Behaviour::Silent);
+    let worker = scene.worker().await;
+    scene.send(&job_with("first", "d", json!({"timeout_ms": 3000}))).await;
+    scene.fleet.wait_for(1, SOON).await;
+    let properties = scene.caller.properties().with_expiration("500".into());
+    scene.caller.send_with(&scene.options.queue, job("second", "d").to_string().as_bytes(), properties).await;
+    assert_eq!(said(&scene.result("second").await), ("expired", "no"));
+    assert_eq!(said(&scene.result("first").await), ("timed_out", "unknown"));
+    scene.wait_idle(&worker).await;
+    assert_eq!(scene.fleet.executed().len(), 1);
 }
 
 #[tokio::test]

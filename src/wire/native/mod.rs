@@ -25,7 +25,7 @@ pub use cancel::{CANCEL, Control, Known, Word};
 pub use end::{end, extended};
 pub(in crate::wire) use job::check_id;
 pub use job::{Limits, MAX_ID_BYTES, MAX_TIMEOUT_MS, Undecodable, decode, made_id};
-pub use moment::{parked, parked_again};
+pub use moment::{lives_from, parked, parked_again};
 pub use places::Places;
 pub use producer::encode;
 pub use result::{Origin, Timing, redelivered, result};

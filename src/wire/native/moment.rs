@@ -58,6 +58,18 @@ pub(super) fn made_at(envelope: &Envelope) -> Option<u64> {
     }
 }
 
+/// Ends a message's time to live where nobody else will: one that does not say when it was made was made before it was
+/// `delivered`, and so nothing is sent after that and its time to live together. Delivered again, it may begin its time anew.
+pub fn lives_from(envelope: &mut Envelope, delivered: u64) {
+    let has_end = envelope.headers.get(EXPIRES_AT).is_some() || made_at(envelope).is_some();
+    // Zero asks for a consumer that is there, and was met with one.
+    let lives = envelope.expiration.as_deref().and_then(|text| text.parse().ok()).filter(|ms: &u64| *ms > 0);
+    if let (false, Some(ms)) = (has_end, lives) {
+        let end = delivered.saturating_add(ms);
+        envelope.headers.set(EXPIRES_AT, Value::Int(i64::try_from(end).unwrap_or(i64::MAX)));
+    }
+}
+
 /// A copy of a job that is to wait in the broker: its time to live becomes a header, or the broker would end the wait
 /// with it.
 pub fn parked(envelope: &Envelope) -> Envelope {
@@ -79,8 +91,8 @@ pub fn parked_again(envelope: &Envelope) -> Envelope {
 
 /// When the message's own time to live ends, in milliseconds since the Unix epoch.
 ///
-/// A message that does not say when it was made has no such instant here: until it was delivered the broker has counted
-/// for it, and nobody knows how far.
+/// A message that does not say when it was made has no such instant, unless its delivery gave it one: until then the broker
+/// has counted for it, and nobody knows how far.
 pub(super) fn time_to_live_ends(envelope: &Envelope) -> Result<Option<u64>, String> {
     if let Some(Value::Int(at)) = envelope.headers.get(EXPIRES_AT) {
         return Ok(u64::try_from(*at).ok());

@@ -179,6 +179,28 @@ fn the_properties_of_the_message_count_too() {
 }
 
 #[test]
+fn a_time_to_live_of_a_message_that_does_not_say_when_it_was_made_begins_with_its_delivery() {
+    let ends = |fields: &str, expiration: &str, timestamp| {
+        let mut envelope = Envelope { expiration: Some(expiration.into()), timestamp, ..with(fields) };
+        lives_from(&mut envelope, 1_000_000);
+        // Looked at once more, it has its end already; so have copies of it, wherever they wait.
+        lives_from(&mut envelope, 9_000_000);
+        let end = job(&envelope).expires_at;
+        assert_eq!(job(&parked(&envelope)).expires_at, end);
+        end
+    };
+    assert_eq!(ends("", "500", None), Some(1_000_500));
+    assert_eq!(ends(r#", "expires_at": "1970-01-01T00:16:40.2Z""#, "500", None), Some(1_000_200));
+    assert_eq!(ends("", "500", Some(999)), Some(1_000_499), "what it says itself counts");
+    assert_eq!(ends("", "0", None), None, "it was for whoever was there, and somebody was");
+    assert_eq!(ends("", "", None), None);
+    assert_eq!(ends("", "18446744073709551615", None), Some(i64::MAX as u64));
+    let mut wrong = Envelope { expiration: Some("soon".into()), ..with("") };
+    lives_from(&mut wrong, 1_000_000);
+    assert!(decode(&wrong, &LIMITS).is_err());
+}
+
+#[test]
 fn content_type_and_encoding_may_be_absent_or_spelled_out() {
     for (content_type, content_encoding) in [
         (None, None),
