@@ -242,6 +242,11 @@ impl Commander {
         (field != "device").then_some(failure)
     }
 
+    /// What keeps a command from being carried to its own device.
+    pub(crate) fn misfit(&self, command: &Command) -> Option<Failure> {
+        self.inner.check(command).err().map(|(_, failure)| failure)
+    }
+
     /// Runs a command whose place was taken. `late` is called if it is given up while an answer may still come.
     ///
     /// Cancel-safe: dropping the future takes back what was not sent, and stops waiting for what was.

@@ -1,14 +1,19 @@
 //! What came of a delivery: the message that says so, and what else is to be done about it.
 
 use super::Shared;
+use super::admission::unfit;
 use super::celery::{self, Ended};
-use super::intake::Taken;
+use super::handle::is_heard;
+use super::intake::{Taken, command_of};
 use super::quarantine::Course;
 use super::running::Running;
 use super::settlement::Happened;
 use crate::amqp::Delivery;
+use crate::bulk::TALLY;
 use crate::claims::Claim;
+use crate::commander::Command;
 use crate::envelope::Envelope;
+use crate::job::{Bulk, Job, Target};
 use crate::outcome::{Executed, Outcome, Status};
 use crate::wire::celery::{About, End, Exception, summary_end};
 use crate::wire::native::{self, Summary, Timing};
@@ -142,6 +147,22 @@ impl Done {
         };
         Self { ended, ..Self::repeated(reply, taken) }
     }
+}
+
+/// What is said of a bulk that can be carried to none of its devices, where nobody hears of each: it is as wrong as a job for one
+/// device would be, and nobody must lose it unseen. What was delivered or worked on before is not wrong as a whole.
+pub(super) fn misfit(shared: &Shared, taken: &Taken, job: &Job, bulk: &Bulk) -> Option<Outcome> {
+    let is_begun = taken.delivery.redelivered || taken.delivery.envelope.headers.get(TALLY).is_some();
+    if is_begun || is_heard(shared, taken) {
+        return None;
+    }
+    let of = |target: &Target| {
+        let payload = target.payload.clone().unwrap_or_else(|| job.payload.clone());
+        shared.commander.misfit(&Command { device: target.device.clone(), payload, ..command_of(job) })
+    };
+    let (first, others) = bulk.targets.split_first()?;
+    let failure = of(first)?;
+    others.iter().all(|target| of(target).is_some()).then(|| unfit(failure, false))
 }
 
 /// The same result to whoever asked again, under their own correlation.

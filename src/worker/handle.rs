@@ -4,7 +4,7 @@ use super::Shared;
 use super::admission::{called_off, hold};
 use super::celery::{self, Ended, TURN, Turn};
 use super::claimed::{self, Claimant, Ran};
-use super::done::Done;
+use super::done::{self, Done};
 use super::follow::{self, Untold};
 use super::intake::{self, Again, Taken, What};
 use super::recent::End;
@@ -210,6 +210,9 @@ async fn run_many(
     if let Some(done) = begin(shared, taken, &cancel).await {
         return Err(done);
     }
+    if let Some(outcome) = done::misfit(shared, taken, &job, &bulk) {
+        return Err(Done::outcome(shared, taken, outcome, Some(running)));
+    }
     tokio::select! {
         biased;
         ended = many::run(shared, taken, job, bulk, running) => Ok(ended),
@@ -308,7 +311,7 @@ async fn finish(shared: &Arc<Shared>, taken: Box<Taken>, done: Done) {
 }
 
 /// Whether anybody hears a result.
-fn is_heard(shared: &Shared, taken: &Taken) -> bool {
+pub(super) fn is_heard(shared: &Shared, taken: &Taken) -> bool {
     match (&taken.asked, celery::options(shared)) {
         (Some(asked), Some(options)) => asked.is_heard(options),
         _ => reply_to(&taken.delivery).is_some(),

@@ -2,8 +2,9 @@
 
 use crate::harness::caller::Reply;
 use crate::harness::device::{Behaviour, Dialect};
-use crate::harness::eventually::found;
+use crate::harness::eventually::{eventually, found};
 use crate::worker_scene::{SOON, Scene, job, said};
+use lapin::BasicProperties;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -55,6 +56,34 @@ fn each_at_most_once(scene: &Scene) {
     let executed = scene.fleet.executed();
     let devices: BTreeSet<_> = executed.iter().map(|executed| &executed.device).collect();
     assert_eq!(devices.len(), executed.len(), "a device was commanded twice");
+}
+
+#[tokio::test]
+async fn a_bulk_that_is_wrong_for_every_device_is_a_dead_letter_where_nobody_hears_of_it() {
+    let scene = Scene::start(Dialect::Default).await;
+    let worker = scene.worker().await;
+    let nobody = || BasicProperties::default().with_delivery_mode(2);
+    let send = async |job: Value, properties: BasicProperties| {
+        scene.caller.send_with(&scene.options.queue, job.to_string().as_bytes(), properties).await;
+    };
+    send(json!({"id": "x", "devices": ["d1", "d2"], "command": "a/b"}), nobody()).await;
+    send(json!({"id": "y", "devices": ["d1"], "command": "open", "profile": "nope"}), nobody()).await;
+    send(json!({"id": "z", "devices": ["a/b", "+"], "command": "open"}), nobody()).await;
+    // A name that no topic can have is its device's alone.
+    let one = json!({"id": "one", "devices": ["a/b", "d1"], "command": "open", "payload": {"job": "one"}});
+    send(one, nobody()).await;
+    scene.fleet.wait_for(1, SOON).await;
+    eventually("the dead letters are there", SOON, async || scene.caller.depth(&scene.dead).await == Some(3)).await;
+    // And whoever hears is told of each device.
+    scene.send(&json!({"id": "b", "devices": ["d1", "d2"], "command": "a/b"})).await;
+    let (summary, replies) = summary(&scene).await;
+    assert_eq!((&summary["counts"]["invalid"], told(&replies)), (&json!(2), BTreeMap::from([("invalid", 2)])));
+    scene.wait_idle(&worker).await;
+    let letters = scene.caller.take_dead_letters(&scene.dead).await;
+    assert!(letters.iter().all(|letter| letter.reason.as_deref() == Some("invalid")));
+    let ids = letters.iter().map(|letter| serde_json::from_slice::<Value>(&letter.body).unwrap()["id"].to_string());
+    assert_eq!(ids.collect::<BTreeSet<_>>(), BTreeSet::from(["\"x\"", "\"y\"", "\"z\""].map(str::to_owned)));
+    assert_eq!(scene.fleet.executed().len(), 1);
 }
 
 #[tokio::test]
