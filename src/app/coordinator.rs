@@ -38,8 +38,7 @@ pub(super) fn options(config: &Config, name: &Arc<str>) -> Options {
             max_payload_bytes: worker.max_payload_bytes,
             max_devices: worker.max_devices,
             no_devices: false,
-            // What is handed over is numbered already.
-            repeats: true,
+            repeats: false,
         },
         chunk: bulk.chunk,
         chunk_bytes: bulk.chunk_bytes,

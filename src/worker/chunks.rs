@@ -106,8 +106,7 @@ pub(super) async fn handle(shared: &Arc<Shared>, source: Arc<Source>, mut delive
 fn read(shared: &Shared, delivery: &Delivery) -> Result<(Piece, Bulk), String> {
     let missing = || format!("it is no chunk: the header {} is missing", crate::wire::bulk::CHUNK);
     let chunk = Chunk::of(&delivery.envelope).ok_or_else(missing)??;
-    let limits = native::Limits { repeats: true, ..shared.options.limits };
-    let mut job = native::decode(&delivery.envelope, &limits).map_err(|wrong| wrong.failure.message)?;
+    let mut job = native::decode(&delivery.envelope, &native::Limits::TAKEN).map_err(|wrong| wrong.failure.message)?;
     let Targets::Many(mut bulk) = std::mem::replace(&mut job.targets, Targets::One("".into())) else {
         return Err("it is a command to one device; a list of devices is right for a chunk".to_owned());
     };

@@ -75,6 +75,16 @@ impl Verdict {
         assert!(dead.is_empty(), "{dead:?}");
     }
 
+    /// That no more than so many jobs are among the dead letters, and each as one that lost too many workers: to the broker a lost
+    /// connection is one.
+    #[track_caller]
+    pub(crate) fn few_are_poison(&self, most: usize) {
+        let dead: BTreeMap<_, _> = self.dead.iter().map(|letter| (&letter.body, letter.reason.as_deref())).collect();
+        let shown: Vec<_> = dead.iter().map(|(body, reason)| (*reason, String::from_utf8_lossy(body))).collect();
+        eprintln!("  {} jobs are dead letters: {shown:?}", dead.len());
+        assert!(dead.len() <= most && dead.values().all(|reason| *reason == Some("poison")), "{shown:?}");
+    }
+
     /// How often a job was executed.
     pub(crate) fn times(&self, id: &str) -> usize {
         self.executed.iter().filter(|executed| executed.job.as_deref() == Some(id)).count()

@@ -1,6 +1,5 @@
 //! What a bulk is to do: its devices, its rules, and how it is cut into chunks. Pure, and never changed once read.
 
-use super::cells::MOST;
 use crate::envelope::Envelope;
 use crate::job::{Bulk, Guarantee, Job, Payload, Target, Targets};
 use crate::wire::bulk::{self, Start};
@@ -48,8 +47,6 @@ impl Plan {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn read(start: &Start, with_progress: &BTreeSet<String>) -> Result<Self, String> {
-        // Whoever took the job has looked at its size, and may have been allowed more than we are.
-        let limits = native::Limits { max_payload_bytes: usize::MAX, max_devices: MOST as usize, no_devices: false };
         let text = start.job.get();
         let envelope = Envelope {
             body: text.to_owned().into(),
@@ -57,7 +54,7 @@ impl Plan {
             message_id: Some(start.id.to_string()),
             ..Envelope::default()
         };
-        let mut job = native::decode(&envelope, &limits).map_err(|wrong| wrong.failure.message)?;
+        let mut job = native::decode(&envelope, &native::Limits::TAKEN).map_err(|wrong| wrong.failure.message)?;
         let Targets::Many(mut rules) = std::mem::replace(&mut job.targets, Targets::One("".into())) else {
             return Err("it is for one device".to_owned());
         };

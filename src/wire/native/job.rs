@@ -45,6 +45,12 @@ pub struct Limits {
     pub repeats: bool,
 }
 
+impl Limits {
+    /// Of what a worker has taken as a job: whoever goes on with it may be allowed less, and it is a job all the same.
+    pub const TAKEN: Self =
+        Self { max_payload_bytes: usize::MAX, max_devices: 10_000_000, no_devices: false, repeats: true };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { max_payload_bytes: 262_144, max_devices: 1_000_000, no_devices: false, repeats: false }
