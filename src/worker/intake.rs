@@ -210,9 +210,11 @@ fn take_job(
     Again { mut room, asked, stay }: Again,
 ) -> Taken {
     let received = delivery.received;
-    let queued =
-        job.enqueued_at.map_or(Duration::ZERO, |at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
-    metrics().stage(Stage::Queued, queued);
+    let queued = job.enqueued_at.map(|at| Duration::from_millis(received.unix_ms.saturating_sub(at)));
+    // Of a job that does not say when it was made, and no task does, nobody knows it.
+    if let Some(queued) = queued {
+        metrics().stage(Stage::Queued, queued);
+    }
     let device = match &job.targets {
         Targets::One(device) => device.clone(),
         Targets::Many(_) => "".into(),
@@ -229,7 +231,8 @@ fn take_job(
             decide(shared, &delivery, job, (digest(&delivery, asked.is_some()), spread), &mut room)
         }
     };
-    Taken { source: source.clone(), delivery, origin, device, mode, queued, what, room, asked }
+    let (source, queued) = (source.clone(), queued.unwrap_or_default());
+    Taken { source, delivery, origin, device, mode, queued, what, room, asked }
 }
 
 fn decide(
