@@ -82,14 +82,25 @@ pub(super) fn contradictions(profile: &Profile) -> Vec<Problem> {
             "is true, but it can carry just one topic without {code}; one such topic in responses is right",
         );
     }
+    let j = &p.judgement;
     let judged_by_code = {
-        let j = &p.judgement;
         let predicates =
             [&j.progress, &j.error, &j.success].into_iter().flatten().map(|Predicate { source, .. }| source);
         predicates.chain([&j.error_code, &j.error_message].into_iter().flatten()).any(|source| *source == Source::Code)
     };
     if judged_by_code && !p.responses.iter().all(|response| response.has(Slot::Code)) {
         say("responses", "lacks the {code} by which answers are judged; {code} as a level of each topic is right");
+    }
+    if j.error.is_none() && j.success.is_none() {
+        for (key, source) in [("error_code", &j.error_code), ("error_message", &j.error_message)] {
+            if source.is_some() {
+                say(
+                    key,
+                    "is there, but nothing says which answers are refusals, so each would be a success; error or success \
+                     beside it is right, like error = \"json:/error\"",
+                );
+            }
+        }
     }
     if p.attempt_bits as usize > EXACT_JSON_BITS && matches!(&p.body, Body::Json(node) if node.has_number()) {
         say(

@@ -105,6 +105,23 @@ fn what_would_take_one_answer_for_another_is_refused() {
 }
 
 #[test]
+fn where_to_read_a_refusal_is_no_use_without_what_is_one() {
+    let keys = |judged: &str| {
+        format!(
+            "topic = \"t/{{device}}/{{seq}}\"\nresponses = \"r/{{device}}/{{seq}}\"\ncorrelate = \"topic\"\n{judged}"
+        )
+    };
+    for key in ["error_code", "error_message"] {
+        let said = compile(&keys(&format!("{key} = \"json:/code\""))).unwrap_err();
+        assert_eq!((said.len(), &*said[0].key), (1, key), "{said:?}");
+        assert!(said[0].problem.contains("each would be a success; error or success beside it is right"), "{said:?}");
+    }
+    for judge in ["error = \"json:/error\"", "success = {of = \"json:/status\", in = [\"ok\"]}"] {
+        compile(&keys(&format!("error_code = \"json:/code\"\nerror_message = \"json:/text\"\n{judge}"))).unwrap();
+    }
+}
+
+#[test]
 fn without_correlation_a_device_gets_one_command_at_a_time() {
     let profile = with("default", "correlate = \"none\"\nresponses = \"r/{device}\"").unwrap();
     assert!(profile.one_at_a_time());
