@@ -15,7 +15,7 @@ use crate::commander::Command;
 use crate::envelope::Envelope;
 use crate::job::{Bulk, Job, Target};
 use crate::outcome::{Executed, Outcome, Status};
-use crate::wire::celery::{About, End, Exception, summary_end};
+use crate::wire::celery::{About, End, Exception, named, summary_end};
 use crate::wire::native::{self, Summary, Timing};
 use std::sync::Arc;
 
@@ -96,7 +96,8 @@ impl Done {
     /// A Celery task that cannot be read, or asks for what is not served.
     pub(super) fn refused(shared: &Shared, taken: &Taken, exception: Exception) -> Self {
         let detail = exception.to_string();
-        tracing::info!(job_id = &*taken.origin.id, task = &*taken.origin.command, "refused: {detail}");
+        let [device, command] = named(&exception);
+        tracing::info!(job_id = &*taken.origin.id, task = &*taken.origin.command, device, command, "refused: {detail}");
         let end = Some(End::Failure(exception));
         let status = Some(Status::Invalid);
         Self { status, not_reached: true, detail, ..Self::ended(shared, taken, Happened::Undecodable, end, None) }

@@ -102,7 +102,7 @@ fn assert_failure(said: &Said, name: &str, class: &str, executed: &str) {
 #[tokio::test]
 async fn each_failure_is_an_exception_that_can_be_caught_by_its_class() {
     let mut celery = CeleryScene::start().await;
-    let _worker = celery.worker().await;
+    let worker = celery.worker().await;
     let said = celery.app.run("answers.py", "failures").await;
     for (name, class, executed) in FAILURES {
         assert_failure(&said, name, &format!("switchboard.exceptions.{class}"), executed);
@@ -114,6 +114,11 @@ async fn each_failure_is_an_exception_that_can_be_caught_by_its_class() {
     assert!(caught[1].as_str().unwrap().contains("the door is blocked"), "{caught}");
     assert_eq!(caught[4]["error"]["code"], "busy", "{caught}");
     said.expect("returned", json!(["DeviceTimeout", "FAILURE", true]));
+    // What its arguments say of it is told although they are wrong.
+    assert_eq!(said.found("arguments")["args"][1]["device"], "d1");
+    let log = worker.log();
+    let refused: Vec<&str> = log.lines().filter(|line| line.contains("refused: ")).collect();
+    assert!(!refused.is_empty() && refused.iter().all(|line| line.contains("d1")), "{refused:?}");
 }
 
 #[tokio::test]

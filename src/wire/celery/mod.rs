@@ -26,7 +26,7 @@ pub use call::{Calls, Mapped, Mapping, Returns, Wait};
 pub use canvas::{After, Answer, ChordPart, ChordStart, Message, Sender, Step, Target, chord};
 pub use canvas::{after, lost, unservable};
 pub use decode::{Bounds, Refusal, decode, is_task, routing_key, typed};
-pub use ending::{About, end, hard_limit, soft_limit, summary_end};
+pub use ending::{About, end, hard_limit, named, soft_limit, summary_end};
 pub use id::message_id;
 pub use message::task_message;
 pub use nonfinite::unmask;

@@ -111,6 +111,20 @@ impl Parameters {
         }
         Ok(Bound { parameters: self, given })
     }
+
+    /// What can be given to its parameter, of a call that may be wrong.
+    pub(super) fn bind_some<'t>(&'t self, args: &'t [Json], kwargs: &'t [(String, Json)]) -> Bound<'t> {
+        let mut given: Vec<Option<&RawValue>> = vec![None; self.all.len()];
+        for (name, value) in kwargs {
+            if let Some(index) = self.find(name) {
+                given[index] = Some(value);
+            }
+        }
+        for (place, value) in given[..self.positional].iter_mut().zip(args) {
+            *place = Some(value);
+        }
+        Bound { parameters: self, given }
+    }
 }
 
 impl Parameter {

@@ -3,7 +3,7 @@
 use super::argument;
 use super::arguments::{Bound, Parameters};
 use super::fault::Fault;
-use super::{Asked, Returns};
+use super::{Asked, Named, Returns};
 use crate::job::{Bulk, BulkResults, Mode, Payload, Targets};
 use crate::wire::celery::Json;
 use crate::wire::native::Limits;
@@ -72,6 +72,14 @@ impl Builtin {
             timeout: bound.get("timeout").map(|value| argument::seconds("timeout", value)).transpose()?,
             guarantee: bound.get("guarantee").map(argument::guarantee).transpose()?,
         })
+    }
+
+    /// What a call is about, as far as that can be read.
+    pub(super) fn named(self, args: &[Json], kwargs: &[(String, Json)]) -> Named {
+        let bound = PARAMETERS[self as usize].bind_some(args, kwargs);
+        let text = |name| bound.get(name).and_then(|value| argument::text(name, value).ok()).unwrap_or_default();
+        // A bulk has no argument of that name.
+        (text("device"), text("command"))
     }
 }
 

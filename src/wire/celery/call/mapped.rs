@@ -5,7 +5,7 @@ use super::builtin::{Builtin, default_profile};
 use super::fault::Fault;
 use super::mapping::{Mapping, Problem, Wait};
 use super::template::{Shape, Text};
-use super::{Asked, Returns, argument};
+use super::{Asked, Named, Returns, argument};
 use crate::excerpt::Excerpt;
 use crate::job::{Abort, Bulk, BulkResults, Guarantee, Mode, Payload, Targets};
 use crate::wire::celery::Json;
@@ -158,6 +158,17 @@ impl Mapped {
             },
             guarantee: self.guarantee,
         })
+    }
+
+    /// What a call is about, as far as that can be read.
+    pub(super) fn named(&self, args: &[Json], kwargs: &[(String, Json)]) -> Named {
+        let bound = self.parameters.bind_some(args, kwargs);
+        let fill = |text: &Text| text.fill(&bound).ok().map(Arc::from).unwrap_or_default();
+        let device = match &self.who {
+            Who::One(device) => fill(device),
+            Who::Many { .. } => Arc::default(),
+        };
+        (device, fill(&self.command))
     }
 
     fn targets(&self, bound: &Bound<'_>, limits: &Limits) -> Result<Targets, Fault> {

@@ -16,7 +16,7 @@ mod tests;
 pub use mapped::Mapped;
 pub use mapping::{KEYS, Mapping, Problem, Wait, abort};
 
-use super::{Exception, Task};
+use super::{About, Exception, Task};
 use crate::job::{Guarantee, Job, Mode, Payload, Targets};
 use crate::outcome::Failure;
 use crate::wire::native::{Limits, check_id};
@@ -81,7 +81,11 @@ impl Calls {
         };
         let asked = asked.map_err(|fault| match fault {
             Fault::Raised(exception) => exception,
-            Fault::Said(text) => super::ending::invalid(&head.id, &Failure::new("invalid_job", text)),
+            Fault::Said(text) => {
+                let (device, command) = self.named(task);
+                let about = About { id: &head.id, device: &device, command: &command };
+                super::ending::invalid(&about, &Failure::new("invalid_job", text))
+            }
         })?;
         Ok(Job {
             id: head.id.clone(),
@@ -98,7 +102,19 @@ impl Calls {
             enqueued_at: None,
         })
     }
+
+    /// What a call is about that is wrong in something else.
+    fn named(&self, task: &Task) -> Named {
+        match (Builtin::of(&task.head.name), self.mapped.get(&*task.head.name)) {
+            (Some(builtin), _) => builtin.named(&task.args, &task.kwargs),
+            (None, Some(mapped)) => mapped.named(&task.args, &task.kwargs),
+            (None, None) => Named::default(),
+        }
+    }
 }
+
+/// The device and the command that a call names; empty where that cannot be read.
+type Named = (Arc<str>, Arc<str>);
 
 /// What the arguments of a call come to.
 struct Asked {

@@ -65,10 +65,15 @@ pub fn end(outcome: &Outcome, about: &About<'_>, returns: Returns, success: impl
 }
 
 /// The exception of a task that asks for something wrong, before anything was sent.
-pub fn invalid(id: &str, failure: &Failure) -> Exception {
+pub fn invalid(about: &About<'_>, failure: &Failure) -> Exception {
     let outcome = Outcome::not_sent(Status::Invalid, failure.clone());
-    let about = About { id, device: "", command: "" };
-    exception("InvalidCommand", failure.message.clone(), details(&outcome, &about))
+    exception("InvalidCommand", failure.message.clone(), details(&outcome, about))
+}
+
+/// The device and the command that an exception of ours is about, as far as it knows them.
+pub fn named(exception: &Exception) -> [Option<&str>; 2] {
+    let details = exception.args.get(1);
+    ["device", "command"].map(|name| details?.get(name)?.as_str())
 }
 
 /// The end of a bulk: its summary, as in the native format. A bulk that was aborted or cancelled has one too.

@@ -117,7 +117,7 @@ fn names_of_any_length_and_kind_are_cut_and_shown_harmless() {
     };
     assert!(exception.args[0].as_str().unwrap().len() < 500 && !exception.args[0].as_str().unwrap().contains('\n'));
     assert!(exception.args[1].to_string().len() < 2_000);
-    let unknown = invalid("", &Failure::new("invalid_job", "wrong"));
+    let unknown = invalid(&About { id: "", device: "", command: "" }, &Failure::new("invalid_job", "wrong"));
     assert_eq!((unknown.args[0].clone(), unknown.args[1]["device"].clone()), (json!("wrong"), Value::Null));
 }
 

@@ -157,3 +157,16 @@ fn a_payload_that_arguments_make_too_large_is_refused() {
     let long = format!("[1, \"{}\"]", "x".repeat(64));
     assert!(wrong(&calls(&door()), "garage.open", &long, "{}").starts_with("payload has "));
 }
+
+#[test]
+fn an_exception_names_the_device_and_the_command_that_the_arguments_make() {
+    for (args, kwargs, device) in [
+        ("[7]", r#"{"nonsense": 1}"#, json!("garage-7")),
+        ("[7, 1, 2]", "{}", json!("garage-7")),
+        ("[null]", "{}", json!(null)),
+        ("[]", "{}", json!(null)),
+    ] {
+        let exception = calls(&door()).read(&task("garage.open", args, kwargs), &LIMITS).unwrap_err();
+        assert_eq!((&exception.args[1]["device"], &exception.args[1]["command"]), (&device, &json!("open")), "{args}");
+    }
+}

@@ -232,6 +232,25 @@ fn an_id_that_cannot_be_carried_is_refused_and_a_name_that_is_not_served_is_not_
 }
 
 #[test]
+fn an_exception_names_the_device_and_the_command_as_far_as_they_can_be_read() {
+    for (name, args, kwargs, device, command) in [
+        ("request", r#"["d3", "on"]"#, r#"{"timeout": "1s"}"#, json!("d3"), json!("on")),
+        ("request", r#"["d3", "on"]"#, r#"{"speed": 1}"#, json!("d3"), json!("on")),
+        ("request", r#"["d3", "on"]"#, r#"{"device": "d4"}"#, json!("d3"), json!("on")),
+        ("publish", r#"["d3", "on", null, 1, 2]"#, "{}", json!("d3"), json!("on")),
+        ("request", "[]", r#"{"device": "d3"}"#, json!("d3"), json!(null)),
+        ("request", r#"[7, "on"]"#, "{}", json!(null), json!("on")),
+        ("bulk", r#"[["d3"], "on"]"#, r#"{"rate": 0}"#, json!(null), json!("on")),
+    ] {
+        let exception =
+            Calls::default().read(&task(&format!("switchboard.{name}"), args, kwargs), &LIMITS).unwrap_err();
+        let details = &exception.args[1];
+        assert_eq!((&details["device"], &details["command"]), (&device, &command), "{name}{args}{kwargs}");
+        assert_eq!(super::super::ending::named(&exception), [device.as_str(), command.as_str()]);
+    }
+}
+
+#[test]
 fn the_tasks_of_our_own_are_there_without_any_mapping() {
     let calls = Calls::new(Vec::new());
     assert_eq!(calls.names().collect::<Vec<_>>(), ["switchboard.request", "switchboard.publish", "switchboard.bulk"]);
