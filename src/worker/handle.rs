@@ -174,7 +174,7 @@ async fn run_one(
     if let Some(done) = begin(shared, taken, &cancel).await {
         return Some(done);
     }
-    let late = || late_handler(shared, taken, &taken.device);
+    let late = || Some(late_handler(shared, taken, &taken.device));
     let ran = tokio::select! {
         biased;
         ran = claimed::run(shared, claimant.as_deref(), begun, &late) => ran,
@@ -362,17 +362,18 @@ async fn room(shared: &Shared, devices: u32) -> Option<OwnedSemaphorePermit> {
     shared.shutdown.soft().run_until_cancelled_owned(free).await?.ok()
 }
 
-/// What publishes the answer that comes after its command was given up; nothing where nobody listens.
-pub(super) fn late_handler(shared: &Arc<Shared>, taken: &Taken, device: &Arc<str>) -> Option<LateHandler> {
+/// What publishes the answer that comes after its command was given up; nobody may listen, but it is no stranger's message.
+pub(super) fn late_handler(shared: &Arc<Shared>, taken: &Taken, device: &Arc<str>) -> LateHandler {
     // To a Celery client the first result is final: one more would wait in its queue for nobody.
-    let reply_to: Arc<str> = reply_to(&taken.delivery).filter(|_| taken.asked.is_none())?.into();
+    let Some(reply_to) = reply_to(&taken.delivery).filter(|_| taken.asked.is_none()) else { return Box::new(drop) };
+    let reply_to: Arc<str> = reply_to.into();
     let (outbox, origin, device) = (shared.outbox.clone(), taken.origin.clone(), device.clone());
     let (received, queued) = (taken.delivery.received.instant, taken.queued);
-    Some(Box::new(move |outcome: Outcome| {
+    Box::new(move |outcome: Outcome| {
         let timing =
             Timing { queued, waiting: outcome.waiting, device: outcome.device, total: queued + received.elapsed() };
         outbox.reply_late(reply_to, native::result(&origin, &device, &outcome, &timing));
-    }))
+    })
 }
 
 /// The grace of a stop was over while the device had not answered.

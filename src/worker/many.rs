@@ -203,7 +203,7 @@ impl<'a> Devices<'a> {
         match shared.commander.begin(with_claim(command.clone(), claimant.as_ref()), stop.clone()) {
             Err(failure) => Ran::Outcome(unfit(failure, taken.delivery.redelivered), None),
             Ok(begun) => {
-                let late = || self.stream.then(|| handle::late_handler(shared, taken, device)).flatten();
+                let late = || self.stream.then(|| handle::late_handler(shared, taken, device));
                 claimed::run(shared, claimant.as_deref(), begun, &late).await
             }
         }

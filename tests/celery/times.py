@@ -55,4 +55,17 @@ def limits():
     )
 
 
+def late():
+    """Given up before their devices answer, in each way there is."""
+    ended = request("slow-3", timeout=30).delay()
+    inspect = app.control.inspect([NODE], timeout=10)
+    until("it runs", lambda: [task for task in inspect.active()[NODE] if task["id"] == ended.id])
+    app.control.revoke(ended.id, terminate=True, destination=[NODE])
+    ends(
+        timeout=request("slow", timeout=0.3).delay(),
+        soft=request("slow-2", timeout=30).apply_async(soft_time_limit=0.3),
+        terminated=ended,
+    )
+
+
 main(globals())

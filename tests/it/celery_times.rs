@@ -2,7 +2,11 @@
 
 use crate::celery_scene::CeleryScene;
 use crate::harness::celery::Said;
+use crate::harness::device::Behaviour;
+use crate::harness::eventually::eventually;
+use crate::worker_scene::SOON;
 use serde_json::json;
+use std::time::Duration;
 
 /// When this device was commanded: milliseconds since the Unix epoch.
 fn commanded(celery: &CeleryScene, device: &str) -> u64 {
@@ -57,11 +61,30 @@ async fn a_far_eta_waits_in_the_broker_and_its_caller_gets_the_answer() {
 #[tokio::test]
 async fn soft_and_hard_time_limits_end_a_task_as_celerys_own_do() {
     let mut celery = CeleryScene::start().await;
-    let silent = crate::harness::device::Behaviour::Silent;
-    celery.scene.fleet.behave_as("silent-too", silent);
+    celery.scene.fleet.behave_as("silent-too", Behaviour::Silent);
     let _worker = celery.worker().await;
     let said = celery.app.run("times.py", "limits").await;
     assert_eq!(*said.raised("soft", "billiard.exceptions.SoftTimeLimitExceeded"), json!([]));
     assert_eq!(*said.raised("hard", "billiard.exceptions.TimeLimitExceeded"), json!([1]));
     said.value("neither", json!({"ok": true, "echo": null}));
+}
+
+#[tokio::test]
+async fn an_answer_after_the_end_of_its_task_is_counted_as_late_and_tells_nobody() {
+    let mut celery = CeleryScene::start().await;
+    for (device, seconds) in [("slow-2", 2), ("slow-3", 4)] {
+        celery.scene.fleet.behave_as(device, Behaviour::Slow(Duration::from_secs(seconds)));
+    }
+    let worker = celery.worker().await;
+    let said = celery.app.run("times.py", "late").await;
+    said.raised("timeout", "celery.exceptions.DeviceTimeout");
+    said.raised("soft", "billiard.exceptions.SoftTimeLimitExceeded");
+    revoked(&said, "terminated", "terminated");
+    eventually("all three are counted", SOON, async || {
+        let metrics = ["switchboard_late_answers_total", "switchboard_unmatched_messages_total"];
+        let [late, unmatched] = [worker.metric(metrics[0], &[]).await, worker.metric(metrics[1], &[]).await];
+        assert_eq!(unmatched, 0.0);
+        late == 3.0
+    })
+    .await;
 }
