@@ -1,7 +1,7 @@
 //! One command from its place in the lane to its outcome: as many attempts as its guarantee allows.
 
 use super::command::Command;
-use super::exchange::LateHandler;
+use super::exchange::{End, LateHandler, Open};
 use super::lanes::{Slot, Turn};
 use super::refusal::Refusal;
 use super::sending::{Prepared, Sending, Unready, Unsent, prepare};
@@ -91,14 +91,24 @@ pub(super) async fn run(
     outcome
 }
 
+/// What is cancelled when the command is called off before it is sent.
+fn recall(command: &Command) -> Option<&CancellationToken> {
+    command.recall.as_ref().or(command.cancel.as_ref())
+}
+
 fn is_called_off(command: &Command) -> bool {
+    recall(command).is_some_and(CancellationToken::is_cancelled)
+}
+
+/// Whether what was sent is not waited for either.
+fn is_given_up(command: &Command) -> bool {
     command.cancel.as_ref().is_some_and(CancellationToken::is_cancelled)
 }
 
-/// Completes when the command's requester calls it off. Cancel safe.
-pub(super) async fn called_off(command: &Command) {
-    match &command.cancel {
-        Some(cancel) => cancel.cancelled().await,
+/// Completes when one of these is cancelled; never, where there is none. Cancel safe.
+async fn cancelled_by(token: Option<&CancellationToken>) {
+    match token {
+        Some(token) => token.cancelled().await,
         None => std::future::pending().await,
     }
 }
@@ -111,7 +121,7 @@ pub(super) async fn unless_called_off<T>(command: &Command, doing: impl Future<O
     tokio::select! {
         biased;
         done = doing => Some(done),
-        () = called_off(command) => None,
+        () = cancelled_by(recall(command)) => None,
     }
 }
 
@@ -205,20 +215,24 @@ impl Way<'_> {
                 Err(Unsent::Unready(Unready::Outcome(outcome))) => return Ok(*outcome),
                 Err(Unsent::Unready(Unready::Closed)) => return Err(NotStarted::Closed),
             };
-            let ended = tokio::select! {
+            let mut ended = tokio::select! {
                 biased;
-                end = open.end(&self.times) => Some(end),
-                () = called_off(self.command) => None,
+                end = open.end(&self.times, Instant::now() + self.times.timeout) => Some(end),
+                () = cancelled_by(recall(self.command)) => None,
             };
             if ended.is_none() && open.withdraw() {
                 return Ok(self.called_off(attempt, sent_before));
+            }
+            if ended.is_none() && !is_given_up(self.command) {
+                // Seldom, and on the heap: every command would keep the place for it.
+                ended = Box::pin(self.goes_on(&mut open)).await;
             }
             let is_called_off = ended.is_none();
             let end = ended.flatten();
             let facts = open.facts();
             let known = Circumstances { guarantee, facts, expired: self.is_expired(), sent_before };
             let answered_at = match &end {
-                Some(super::exchange::End::Answered { at, .. }) => *at,
+                Some(End::Answered { at, .. }) => *at,
                 _ => Instant::now(),
             };
             let handed = facts.handed.unwrap_or(answered_at);
@@ -264,6 +278,16 @@ impl Way<'_> {
         }
         Ok(link_lost())
     }
+
+    /// The end of an attempt that was recalled too late; `None` if it is given up after all.
+    async fn goes_on(&self, open: &mut Open) -> Option<Option<End>> {
+        tokio::select! {
+            biased;
+            // How long it waited already is known from when it was handed over.
+            end = open.end(&self.times, Instant::now()) => Some(end),
+            () = cancelled_by(self.command.cancel.as_ref()) => None,
+        }
+    }
 }
 
 /// The device in whose name the answer path is proved; access rules may have to let the worker speak for it.
@@ -292,7 +316,7 @@ pub(super) async fn prove(inner: &Arc<Inner>, profile: &str, within: Duration) -
     let properties = Properties { correlation: rendered.correlation, ..Properties::default() };
     let sent = inner.agent.publish(answer.topic.as_str(), "").properties(properties).within(within);
     let fate = sent.await.map_err(|error| failed(error.to_string()))?;
-    match open.end(&Times { expires: None, timeout: within, most: within }).await {
+    match open.end(&Times { expires: None, timeout: within, most: within }, started + within).await {
         Some(_) => Ok(Some(started.elapsed())),
         None => Err(failed(path_broken(&answer.topic, &fate))),
     }

@@ -39,6 +39,8 @@ pub struct Command {
     pub(crate) permit: Option<Arc<dyn Permit>>,
     /// Called off by its requester once this is cancelled: what was not sent is not, what was is not waited for.
     pub(crate) cancel: Option<CancellationToken>,
+    /// Not to be sent any more once this is cancelled; what was goes on. A child of `cancel`, so that one wait hears both.
+    pub(crate) recall: Option<CancellationToken>,
 }
 
 impl Command {
@@ -63,6 +65,7 @@ impl Command {
             bulk: false,
             permit: None,
             cancel: None,
+            recall: None,
         }
     }
 }

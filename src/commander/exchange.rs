@@ -279,9 +279,10 @@ impl Open {
     /// The end of the attempt, or `None` once nothing can come in time any more: the timeout after it passed the point of no
     /// return, or after the device's last word, but at most `most` after the former.
     ///
-    /// Before that point it waits without a limit of its own: the session ends a publish that is not sent in time.
-    pub(crate) async fn end(&mut self, times: &Times) -> Option<End> {
-        let mut deadline = Instant::now() + times.timeout;
+    /// Before that point it waits without a limit of its own: the session ends a publish that is not sent in time. When that was is
+    /// first looked at `at`, which need not be before any timeout can be over.
+    pub(crate) async fn end(&mut self, times: &Times, at: Instant) -> Option<End> {
+        let mut deadline = at;
         loop {
             match tokio::time::timeout_at(deadline.into(), &mut self.end).await {
                 Ok(Ok(end)) => return Some(end),

@@ -138,6 +138,14 @@ pub(crate) struct Begun {
     began: Instant,
 }
 
+impl Begun {
+    /// Has a token that calls it off as long as it was not sent, and does nothing to it after that.
+    pub(crate) fn recall(&mut self) -> CancellationToken {
+        let make = || self.command.cancel.as_ref().map_or_else(CancellationToken::new, CancellationToken::child_token);
+        self.command.recall.get_or_insert_with(make).clone()
+    }
+}
+
 /// An attempt at a command, as it is published.
 struct Attempt {
     /// Its number, which its answer names.

@@ -362,8 +362,8 @@ impl Entry {
         self.record.terminated().clone()
     }
 
-    /// Cancelled when the task is called off in whatever way while it does not run: what waits for its time need not wait.
-    /// Cancelled or not, it says nothing about a task that runs.
+    /// Cancelled when the task is called off in whatever way: what was not sent yet need not be. Where it is terminated, that one is
+    /// cancelled before.
     pub fn called_off(&self) -> CancellationToken {
         self.record.called_off().clone()
     }

@@ -111,7 +111,7 @@ impl Record {
         self.called_off.get_or_init(CancellationToken::new)
     }
 
-    /// It is called off: with `terminate` whatever it does, else only if it does not run.
+    /// It is called off: with `terminate` whatever it does, else only as far as it has not begun.
     pub(super) fn call_off(&self, terminate: Option<Terminate>) {
         if let Some(Terminate { signum }) = terminate {
             self.signum.store(signum, Ordering::Release);

@@ -9,10 +9,12 @@ use crate::node::{Book, Entry};
 use crate::outcome::{Outcome, Status};
 use crate::wire::celery::{self, About, After, Bounds, Calls, Child, End, Exception, Head, Sender, Target, Task};
 use crate::wire::native;
+use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 /// How Celery tasks are served.
 #[derive(Clone)]
@@ -149,8 +151,9 @@ impl Asked {
         of_task.or(soft).or(hard).is_some()
     }
 
-    /// Completes when the task is to be given up: a time limit is over, or it is terminated. The reason is remembered.
-    pub(super) async fn given_up(&self, options: &Options) {
+    /// Completes when the task is to be given up: a time limit is over, or it is terminated. The reason is remembered. Where it is only
+    /// revoked, its command is recalled: to Celery a task that waits for its device has not begun.
+    async fn given_up(&self, options: &Options, recall: Option<&CancellationToken>) {
         let (Some(task), Some(entry)) = (&self.task, &self.entry) else { return pending().await };
         let (soft, hard) = options.book.limits(&task.head.name);
         let (soft, hard) = (task.soft_limit.or(soft), task.hard_limit.or(hard));
@@ -160,10 +163,17 @@ impl Asked {
                 None => pending().await,
             }
         };
-        let terminated = entry.terminated();
+        let terminated = async {
+            // In either case, and in this one after the other.
+            entry.called_off().cancelled_owned().await;
+            if let Some(recall) = recall.filter(|_| !entry.terminated().is_cancelled()) {
+                recall.cancel();
+            }
+            entry.terminated().cancelled_owned().await;
+        };
         let why = tokio::select! {
             biased;
-            () = terminated.cancelled() => Stopped::Terminated,
+            () = terminated => Stopped::Terminated,
             () = after(soft) => Stopped::Soft,
             () = after(hard) => Stopped::Hard(hard.unwrap_or_default()),
         };
@@ -228,6 +238,21 @@ impl Stopped {
             Self::Revoked => End::Revoked(Exception::revoked("revoked")),
         }
     }
+}
+
+/// Calls a Celery task's command off when a time limit is over or somebody terminates it, and recalls it when it is revoked. Never
+/// completes: the command does.
+pub(super) async fn call_off(
+    shared: &Shared,
+    asked: Option<&Asked>,
+    cancel: &CancellationToken,
+    recall: Option<&CancellationToken>,
+) -> Infallible {
+    if let (Some(asked), Some(options)) = (asked, options(shared)) {
+        Box::pin(asked.given_up(options, recall)).await;
+        cancel.cancel();
+    }
+    pending().await
 }
 
 /// Who sends what follows.

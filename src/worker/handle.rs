@@ -2,7 +2,7 @@
 
 use super::Shared;
 use super::admission::{called_off, hold};
-use super::celery::{self, Ended, TURN, Turn};
+use super::celery::{self, Ended, TURN, Turn, call_off};
 use super::claimed::{self, Claimant, Ran};
 use super::done::{self, Done};
 use super::follow::{self, Untold};
@@ -20,7 +20,6 @@ use crate::metrics::{Protocol, Stage, metrics};
 use crate::outcome::{Executed, Failure, Outcome, Status};
 use crate::wire::native::{self, Timing};
 use futures_util::FutureExt;
-use std::convert::Infallible;
 use std::future::pending;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -165,7 +164,7 @@ fn done<'t>(
 async fn run_one(
     shared: &Arc<Shared>,
     taken: &Taken,
-    (begun, claimant): (Box<Begun>, Option<Arc<Claimant>>),
+    (mut begun, claimant): (Box<Begun>, Option<Arc<Claimant>>),
     guarantee: Guarantee,
     running: Running,
 ) -> Option<Done> {
@@ -174,11 +173,13 @@ async fn run_one(
     if let Some(done) = begin(shared, taken, &cancel).await {
         return Some(done);
     }
+    let asked = taken.asked.as_deref();
+    let recall = asked.map(|_| begun.recall());
     let late = || Some(late_handler(shared, taken, &taken.device));
     let ran = tokio::select! {
         biased;
         ran = claimed::run(shared, claimant.as_deref(), begun, &late) => ran,
-        never = call_off(shared, taken, &cancel) => match never {},
+        never = call_off(shared, asked, &cancel, recall.as_ref()) => match never {},
         () = hard.cancelled() => match guarantee {
             Guarantee::AtMostOnce => Ran::Outcome(stopped(), claimant.and_then(|claimant| claimant.take())),
             // Perhaps at the device already: not as if nobody had begun it.
@@ -216,7 +217,7 @@ async fn run_many(
     tokio::select! {
         biased;
         ended = many::run(shared, taken, job, bulk, running) => Ok(ended),
-        never = call_off(shared, taken, &cancel) => match never {},
+        never = call_off(shared, taken.asked.as_deref(), &cancel, None) => match never {},
     }
 }
 
@@ -240,15 +241,6 @@ async fn begin(shared: &Shared, taken: &Taken, cancel: &CancellationToken) -> Op
         entry.start();
     }
     None
-}
-
-/// Calls a Celery task's command off when a time limit is over or somebody terminates it. Never completes: the command does.
-async fn call_off(shared: &Shared, taken: &Taken, cancel: &CancellationToken) -> Infallible {
-    if let (Some(asked), Some(options)) = (&taken.asked, celery::options(shared)) {
-        Box::pin(asked.given_up(options)).await;
-        cancel.cancel();
-    }
-    pending().await
 }
 
 /// Replies, and settles when the broker has confirmed that.

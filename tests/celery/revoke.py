@@ -54,4 +54,19 @@ def stamps():
     ends(**results)
 
 
+def behind_another():
+    """Tasks for one device, which takes one at a time: whoever waits for it has not begun."""
+    first, waits, last = (request("slow", payload=name).delay() for name in ("first", "waits", "last"))
+    running(first)
+    time.sleep(0.3)
+    app.control.revoke([first.id, waits.id], destination=[NODE])
+    ends(first=first, waits=waits, last=last)
+    # What was revoked in vain can be ended all the same.
+    ends_early = request("silent", timeout=30).delay()
+    running(ends_early)
+    say("revoked", "flagged" in str(reply("revoke", task_id=ends_early.id)))
+    say("terminated", ends_early.id in str(reply("revoke", task_id=ends_early.id, terminate=True)))
+    ends(ends_early=ends_early)
+
+
 main(globals())

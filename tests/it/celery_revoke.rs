@@ -1,7 +1,9 @@
 //! Tasks that are called off: before they come, while they wait, while they run, and by their stamps.
 
 use crate::celery_scene::CeleryScene;
+use crate::harness::device::Behaviour;
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_revoke_reaches_a_task_before_it_comes_while_it_waits_and_with_terminate_while_it_runs() {
@@ -35,4 +37,19 @@ async fn revoke_by_stamped_headers_reaches_the_tasks_that_bear_the_stamp() {
         assert_eq!(celery.sent_to(&format!("stamped-{name}")).len(), 0);
     }
     said.value("b2", json!({"ok": true, "echo": null}));
+}
+
+#[tokio::test]
+async fn a_revoke_keeps_a_task_from_its_device_that_waits_for_it_and_lets_the_one_that_is_there_go_on() {
+    let mut celery = CeleryScene::start().await.set("WORKER__PER_DEVICE", "1");
+    celery.scene.fleet.behave_as("slow", Behaviour::Slow(Duration::from_secs(3)));
+    let _worker = celery.worker().await;
+    let said = celery.app.run("revoke.py", "behind_another").await;
+    said.value("first", json!({"ok": true, "echo": "first"}));
+    assert_eq!(*said.raised("waits", "celery.exceptions.TaskRevokedError"), json!(["revoked"]));
+    said.value("last", json!({"ok": true, "echo": "last"}));
+    assert_eq!(celery.sent_to("slow"), [r#""first""#, r#""last""#]);
+    said.expect("revoked", json!(true));
+    said.expect("terminated", json!(true));
+    assert_eq!(*said.raised("ends_early", "celery.exceptions.TaskRevokedError"), json!(["terminated"]));
 }
