@@ -9,7 +9,10 @@ use crate::config::Config;
 use crate::envelope::Headers;
 use crate::telemetry::Health;
 use crate::worker::{self, Dialect, Intake, Kind};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{mpsc, watch};
+use tokio::task::AbortHandle;
 
 /// What it takes to consume one more queue.
 #[derive(Clone)]
@@ -17,29 +20,72 @@ pub(super) struct Intakes {
     pub(super) consuming: Connection,
     pub(super) publisher: Publisher,
     pub(super) health: Health,
+    /// What keeps each part of the health.
+    pub(super) told: Arc<Mutex<HashMap<&'static str, AbortHandle>>>,
+}
+
+/// A queue that the configuration names.
+pub(super) struct Own {
+    pub(super) queue: String,
+    /// The queue of jobs that it belongs to, where it is for those that lost their workers.
+    of: Option<String>,
+    kind: Kind,
+    dialect: Dialect,
+}
+
+/// The queues of a configuration, in the order in which they are consumed.
+pub(super) fn own(config: &Config) -> Vec<Own> {
+    let (jobs, tasks) = (&config.amqp.queue, &config.celery.queue);
+    let has_tasks = config.celery.enabled && tasks != jobs;
+    let pairs = [(jobs, Dialect::Native)].into_iter().chain(has_tasks.then_some((tasks, Dialect::Celery)));
+    let mut own: Vec<Own> = pairs
+        .flat_map(|(queue, dialect)| {
+            let apart = worker::quarantine_queue(queue);
+            [
+                Own { queue: queue.clone(), of: None, kind: Kind::Jobs, dialect },
+                Own { queue: apart, of: Some(queue.clone()), kind: Kind::Apart, dialect },
+            ]
+        })
+        .collect();
+    let bulk = config.amqp.bulk_queue.clone();
+    own.push(Own { queue: bulk, of: None, kind: Kind::Chunks, dialect: Dialect::Native });
+    own
 }
 
 impl Intakes {
-    /// The queues of a configuration. Each that is not consumed makes a part of the worker's health say so.
-    pub(super) fn of(&self, config: &Config) -> Vec<Intake> {
-        let (jobs, tasks) = (&config.amqp.queue, &config.celery.queue);
-        let mut intakes =
-            self.pair(config, Dialect::Native, (jobs, topology(config), config.amqp.prefetch), super::JOBS);
-        if config.celery.enabled && tasks != jobs {
-            let queue = (tasks.as_str(), celery_topology(config), config.celery.prefetch);
-            intakes.extend(self.pair(config, Dialect::Celery, queue, super::CELERY));
+    /// Consumes a queue of the configuration. Some of them make a part of the worker's health say whether they are consumed.
+    pub(super) fn start(&self, config: &Config, own: &Own) -> Intake {
+        let Own { queue, of, kind, dialect } = own;
+        // Whoever declares queues by hand, and not this one, has a worker all the same: the log names what is missing.
+        let where_declared = |part| config.amqp.declare.then_some(part);
+        let (topology, prefetch, part) = match (kind, dialect) {
+            (Kind::Jobs, Dialect::Native) => (topology(config), config.amqp.prefetch, Some(super::JOBS)),
+            (Kind::Jobs, Dialect::Celery) => {
+                (celery_topology(config), config.celery.prefetch, where_declared(super::CELERY))
+            }
+            (Kind::Apart, _) => {
+                let queues = vec![quarantine(config, of.as_ref().unwrap_or(queue))];
+                // One at a time: whoever kills the worker is known then.
+                (Topology { queues, declare: config.amqp.declare, ..Topology::default() }, 1, None)
+            }
+            (Kind::Chunks, _) => (bulk_topology(config), config.bulk.prefetch, where_declared(super::BULK)),
+        };
+        let consumer = self.consume(topology, queue.clone(), prefetch);
+        if let Some(part) = part {
+            self.tell(part, consumer.0.state());
         }
-        let (queue, prefetch) = (&config.amqp.bulk_queue, config.bulk.prefetch);
-        let chunks = self.consume(bulk_topology(config), queue.clone(), prefetch);
-        self.tell_where_declared(config, super::BULK, &chunks.0);
-        intakes.push(Intake::chunks(queue.as_str(), prefetch, chunks));
-        intakes
+        match kind {
+            Kind::Chunks => Intake::chunks(queue.as_str(), prefetch, consumer),
+            Kind::Jobs | Kind::Apart => Intake::new(*kind, *dialect, queue.as_str(), consumer),
+        }
     }
 
-    /// Whoever declares queues by hand, and not this one, has a worker all the same: the log names what is missing.
-    fn tell_where_declared(&self, config: &Config, part: &'static str, consumer: &Consumer) {
-        if config.amqp.declare {
-            tokio::spawn(tell(self.health.clone(), part, consumer.state()));
+    /// Keeps a part of the health as this consumer is, and no more as the one before it was, which may still be on its way out.
+    fn tell(&self, part: &'static str, state: watch::Receiver<ConsumerState>) {
+        let telling = tokio::spawn(tell(self.health.clone(), part, state)).abort_handle();
+        let before = self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(part, telling);
+        if let Some(before) = before {
+            before.abort();
         }
     }
 
@@ -77,28 +123,6 @@ impl Intakes {
 
     fn consume(&self, topology: Topology, queue: String, prefetch: u16) -> (Consumer, mpsc::Receiver<Delivery>) {
         Consumer::start_exact(self.consuming.clone(), topology, queue, prefetch, self.publisher.clone())
-    }
-
-    fn pair(
-        &self,
-        config: &Config,
-        dialect: Dialect,
-        (queue, topology, prefetch): (&str, Topology, u16),
-        part: &'static str,
-    ) -> Vec<Intake> {
-        let suspects =
-            Topology { queues: vec![quarantine(config, queue)], declare: config.amqp.declare, ..Topology::default() };
-        let apart = worker::quarantine_queue(queue);
-        let jobs = self.consume(topology, queue.to_owned(), prefetch);
-        match dialect {
-            Dialect::Native => drop(tokio::spawn(tell(self.health.clone(), part, jobs.0.state()))),
-            Dialect::Celery => self.tell_where_declared(config, part, &jobs.0),
-        }
-        vec![
-            Intake::new(Kind::Jobs, dialect, queue, jobs),
-            // One at a time: whoever kills the worker is known then.
-            Intake::new(Kind::Apart, dialect, apart.clone(), self.consume(suspects, apart, 1)),
-        ]
     }
 }
 

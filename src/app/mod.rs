@@ -197,9 +197,9 @@ impl Parts {
             },
             false => None,
         };
-        let intakes =
-            Intakes { consuming: self.consuming.clone(), publisher: publisher.clone(), health: self.health.clone() };
-        let sources = intakes.of(config);
+        let (consuming, health) = (self.consuming.clone(), self.health.clone());
+        let intakes = Intakes { consuming, publisher: publisher.clone(), health, told: Arc::default() };
+        let sources = intakes::own(config).iter().map(|own| intakes.start(config, own)).collect();
         let tasks = worker_options.celery.clone();
         let channels = ChannelPool::new(self.publishing.clone());
         let name = worker_options.name.clone();

@@ -1,7 +1,7 @@
 //! The worker's place among an application's Celery nodes: what it says of itself, and what it does when it is told to.
 
 use super::celery::celery_queue;
-use super::intakes::Intakes;
+use super::intakes::{self, Intakes};
 use crate::amqp::{Connection, Place};
 use crate::backend::Backend;
 use crate::config::Config;
@@ -12,6 +12,7 @@ use crate::wire::celery::info::Broker;
 use crate::wire::celery::{End, Exception, Head, result};
 use crate::worker::{CeleryOptions, Change};
 use serde_json::json;
+use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
@@ -30,7 +31,7 @@ pub(super) fn start(
     changes: mpsc::Sender<Change>,
 ) -> Node {
     let (orders, ordered) = mpsc::channel(ORDERS);
-    tokio::spawn(carry_out(ordered, intakes, config.celery.prefetch, config.amqp.declare, shutdown, changes));
+    tokio::spawn(carry_out(ordered, intakes, config.clone(), shutdown, changes));
     if let Some(backend) = options.backend.clone() {
         let (tell, revoked) = mpsc::channel(REVOKES);
         options.book.on_revoked(tell);
@@ -105,21 +106,38 @@ fn settings(config: &Config, options: &CeleryOptions) -> Vec<(String, serde_json
 async fn carry_out(
     mut ordered: mpsc::Receiver<Order>,
     intakes: Intakes,
-    prefetch: u16,
-    declare: bool,
+    config: Config,
     shutdown: Shutdown,
     changes: mpsc::Sender<Change>,
 ) {
+    let own = intakes::own(&config);
+    let mut consumed: HashSet<String> = own.iter().map(|own| own.queue.clone()).collect();
     while let Some(Order { what, answer }) = ordered.recv().await {
         let done = match what {
+            // Celery's own nodes say the same to both.
+            Command::AddConsumer { queue, .. } if consumed.contains(&queue) => Ok(()),
+            Command::AddConsumer { queue, .. } if queue == config.amqp.dead_letter_queue => Err(format!(
+                "{queue:?} holds jobs that nobody is to take again by themselves; `switchboard dead-letters replay` sends them again"
+            )),
             Command::AddConsumer { queue, exchange, exchange_type, routing_key } => {
-                let to = (queue.as_str(), exchange.as_str(), exchange_type.as_str(), routing_key.as_str());
-                match intakes.further(to, prefetch, declare).await {
-                    Ok(intake) => changes.send(Change::Take(intake)).await.map_err(|_| "the worker stops".to_owned()),
+                let intake = match own.iter().find(|own| own.queue == queue) {
+                    // As it was before it was cancelled, whatever the command says of it.
+                    Some(own) => Ok(intakes.start(&config, own)),
+                    None => {
+                        let to = (queue.as_str(), exchange.as_str(), exchange_type.as_str(), routing_key.as_str());
+                        intakes.further(to, config.celery.prefetch, config.amqp.declare).await
+                    }
+                };
+                match intake {
+                    Ok(intake) => {
+                        consumed.insert(queue);
+                        changes.send(Change::Take(intake)).await.map_err(|_| "the worker stops".to_owned())
+                    }
                     Err(reason) => Err(reason),
                 }
             }
             Command::CancelConsumer { queue } => {
+                consumed.remove(&queue);
                 let (answer, left) = oneshot::channel();
                 let sent = changes.send(Change::Leave(queue.clone(), answer)).await.is_ok();
                 match sent && left.await.unwrap_or(false) {

@@ -138,13 +138,18 @@ impl Panel {
         let mut queues = self.queues();
         match done {
             Command::AddConsumer { queue, exchange, exchange_type, routing_key } => {
-                queues.retain(|known| known.name != *queue);
-                queues.push(Queue {
+                let is_it = |known: &&Queue| known.name == *queue;
+                if queues.iter().any(|known| is_it(&known)) {
+                    return;
+                }
+                // One of the configuration comes back as it was.
+                let own = self.options.queues.iter().find(is_it).cloned();
+                queues.push(own.unwrap_or_else(|| Queue {
                     exchange: exchange.clone(),
                     exchange_type: exchange_type.clone(),
                     routing_key: routing_key.clone(),
                     ..Queue::direct(queue.clone())
-                });
+                }));
             }
             Command::CancelConsumer { queue } => queues.retain(|known| known.name != *queue),
             Command::Shutdown => {}

@@ -271,6 +271,9 @@ fn what_only_the_worker_can_do_is_handed_on_with_all_it_needs() {
     let Some(Answer::Order(command, words)) = panel.answer(&request) else { panic!() };
     assert_eq!(words, "add consumer extra");
     panel.note(&command);
+    // Added once more, in whatever words, it stays as it is.
+    let Command::AddConsumer { queue, exchange_type, routing_key, .. } = command else { panic!() };
+    panel.note(&Command::AddConsumer { queue, exchange: "other".to_owned(), exchange_type, routing_key });
     assert_eq!(value(answer(&panel, "active_queues2")), captured("active_queues2"));
     panel.note(&Command::CancelConsumer { queue: "extra".to_owned() });
     assert_eq!(value(answer(&panel, "active_queues")), captured("active_queues"));

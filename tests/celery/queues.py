@@ -1,8 +1,9 @@
 """Queues as an application may have declared them."""
 
+import os
 import time
 
-from app import QUEUE, Exchange, Queue, app, ends, main, request, say
+from app import NODE, QUEUE, Exchange, Queue, app, ends, main, request, say
 
 
 def priorities():
@@ -34,6 +35,29 @@ def delayed():
     }
     results["revoked"].revoke()
     ends(**results)
+
+
+def control(method):
+    """Has the node take the tasks of the queue that the test names, or take them no more."""
+    other = os.environ["OTHER"]
+    replies = app.control.broadcast(method, arguments={"queue": other}, destination=[NODE], reply=True, timeout=10)
+    say("reply", replies[0][NODE])
+
+
+def added():
+    control("add_consumer")
+
+
+def cancelled():
+    control("cancel_consumer")
+
+
+def answered():
+    """Once that is so, how many consumers the queue has."""
+    app.conf.task_queue_max_priority = 10
+    ends(answer=request("d1").delay())
+    with app.connection_for_read() as connection:
+        say("consumers", connection.default_channel.queue_declare(os.environ["OTHER"], passive=True).consumer_count)
 
 
 main(globals())

@@ -3,7 +3,7 @@
 use crate::celery_scene::CeleryScene;
 use crate::harness::eventually::eventually;
 use crate::harness::worker::Worker;
-use crate::worker_scene::SOON;
+use crate::worker_scene::{SOON, job};
 use serde_json::json;
 
 #[tokio::test]
@@ -61,4 +61,45 @@ async fn a_queue_with_other_arguments_is_reported_with_the_argument_that_differs
     .await;
     // Neither taken nor served with other arguments than those it was told.
     assert!(worker.get("/readyz").await.is_none_or(|(status, _)| status != 200));
+}
+
+#[tokio::test]
+async fn a_queue_of_the_configuration_that_control_cancels_and_adds_again_is_served_and_ready_again() {
+    let mut celery = CeleryScene::start().await.line("queue_arguments = { x-max-priority = 10 }");
+    let worker = celery.worker().await;
+    for (queue, part) in [(celery.queue.clone(), "celery"), (celery.scene.options.queue.clone(), "jobs")] {
+        let app = celery.app.with("OTHER", queue.as_str());
+        let [added, cancelled] =
+            ["add consumer ", "no longer consuming from "].map(|said| json!({"ok": said.to_owned() + &queue}));
+        // Consumed already: no second consumer, of which one would be left.
+        app.run("queues.py", "added").await.expect("reply", added.clone());
+        app.run("queues.py", "answered").await.expect("consumers", json!(1));
+        app.run("queues.py", "cancelled").await.expect("reply", cancelled);
+        eventually("the worker says what it does not take", SOON, async || {
+            worker
+                .get("/readyz")
+                .await
+                .is_some_and(|(status, body)| status == 503 && body.contains(&format!("{part}: down: stopped")))
+        })
+        .await;
+        app.run("queues.py", "added").await.expect("reply", added);
+        eventually("it is ready again", SOON, async || {
+            worker.get("/readyz").await.is_some_and(|(status, _)| status == 200)
+        })
+        .await;
+        let said = app.run("queues.py", "answered").await;
+        said.value("answer", json!({"ok": true, "echo": null}));
+        said.expect("consumers", json!(1));
+        let job = job(&format!("after-{part}"), "d1");
+        assert_eq!(celery.scene.ask(job).await["status"], "succeeded");
+    }
+}
+
+#[tokio::test]
+async fn the_dead_letters_are_no_queue_to_take_tasks_from() {
+    let mut celery = CeleryScene::start().await;
+    let _worker = celery.worker().await;
+    let said = celery.app.with("OTHER", celery.scene.dead.as_str()).run("queues.py", "added").await;
+    let error = said.found("reply")["error"].as_str().unwrap();
+    assert!(error.contains("dead-letters replay") && error.contains(&celery.scene.dead), "{error}");
 }
