@@ -33,6 +33,7 @@ struct Shared {
     /// Whether anything at all is called off: without it, no task takes the lock.
     any_revoked: AtomicBool,
     on_revoked: OnceLock<mpsc::Sender<Vec<Arc<str>>>>,
+    elsewhere: OnceLock<EndsElsewhere>,
     events: AtomicBool,
     happenings: mpsc::Sender<Happening>,
     reader: Mutex<Option<mpsc::Receiver<Happening>>>,
@@ -41,6 +42,9 @@ struct Shared {
     active: AtomicUsize,
     begun: AtomicU64,
 }
+
+/// Ends what has that id, and says whether there was anything.
+struct EndsElsewhere(Box<dyn Fn(&str) -> bool + Send + Sync>);
 
 /// The records, each in a place of its own, and the places that are free.
 #[derive(Default)]
@@ -71,6 +75,7 @@ impl Book {
             revoked: Mutex::new(Revocations { ids: Revoked::new(MOST), stamps: Revoked::new(MOST) }),
             any_revoked: AtomicBool::new(false),
             on_revoked: OnceLock::new(),
+            elsewhere: OnceLock::new(),
             events: AtomicBool::new(false),
             happenings,
             reader: Mutex::new(Some(reader)),
@@ -86,6 +91,11 @@ impl Book {
     /// most one listener, the first. Lists for which its channel has no room are dropped, and logged.
     pub fn on_revoked(&self, listener: mpsc::Sender<Vec<Arc<str>>>) {
         let _ = self.shared.on_revoked.set(listener);
+    }
+
+    /// Asks this, too, about each id that is terminated and is no task here, as a bulk that was handed over. The first one stays.
+    pub fn on_terminated(&self, ends: impl Fn(&str) -> bool + Send + Sync + 'static) {
+        let _ = self.shared.elsewhere.set(EndsElsewhere(Box::new(ends)));
     }
 
     /// A task has come, and waits for its turn. What was called off before should be asked for with [`is_revoked`] first:
@@ -154,8 +164,13 @@ impl Book {
         {
             tracing::warn!(ids = ids.len(), "revoked tasks are not marked as such: too many revokes at a time");
         }
-        let ids: HashSet<&str> = ids.iter().map(|id| &**id).collect();
-        self.call_off(terminate, |task| ids.contains(&*task.head.id))
+        let asked: HashSet<&str> = ids.iter().map(|id| &**id).collect();
+        let mut ended = self.call_off(terminate, |task| asked.contains(&*task.head.id));
+        if let (Some(_), Some(EndsElsewhere(ends))) = (terminate, self.shared.elsewhere.get()) {
+            let further: Vec<_> = ids.iter().filter(|id| !ended.contains(id) && ends(id)).cloned().collect();
+            ended.extend(further);
+        }
+        ended
     }
 
     /// Calls off what others have called off: without telling anybody, and without ending what runs.

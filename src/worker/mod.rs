@@ -42,6 +42,7 @@ use crate::bulk::Slots;
 use crate::bulk::coordinator::{CalledOff, Watch};
 use crate::claims::Log;
 use crate::commander::Commander;
+use crate::deadline::Now;
 use crate::shutdown::Shutdown;
 use crate::wire::native;
 use cancels::Cancels;
@@ -178,7 +179,15 @@ impl Worker {
             bulk_room,
             shutdown,
         };
-        Self { shared: Arc::new(shared), sources }
+        let shared = Arc::new(shared);
+        if let Some(celery) = &shared.options.celery {
+            let of_bulks = Arc::downgrade(&shared);
+            celery.book.on_terminated(move |id| {
+                let now = Now::read().unix_ms;
+                of_bulks.upgrade().is_some_and(|shared| shared.cancels().cancel(id, now, now))
+            });
+        }
+        Self { shared, sources }
     }
 
     /// Heeds what calls jobs off, from now on and as far back as the stream reaches. Returns when everything up to now is

@@ -58,7 +58,8 @@ def behind_another():
     """Tasks for one device, which takes one at a time: whoever waits for it has not begun."""
     first, waits, last = (request("slow", payload=name).delay() for name in ("first", "waits", "last"))
     running(first)
-    time.sleep(0.3)
+    # So it is shown, although it only waits.
+    running(waits)
     app.control.revoke([first.id, waits.id], destination=[NODE])
     ends(first=first, waits=waits, last=last)
     # What was revoked in vain can be ended all the same.
@@ -67,6 +68,17 @@ def behind_another():
     say("revoked", "flagged" in str(reply("revoke", task_id=ends_early.id)))
     say("terminated", ends_early.id in str(reply("revoke", task_id=ends_early.id, terminate=True)))
     ends(ends_early=ends_early)
+
+
+def large_bulk():
+    """One that all workers share: it is no task of any of them while it is under way."""
+    bulk = app.send_task("switchboard.bulk", ([f"device-{n}" for n in range(60)], "slowly"), {"rate": 2})
+    nobody = str(uuid.uuid4())
+    say("nobody", reply("revoke", task_id=nobody, terminate=True))
+    begun = lambda: "switchboard.bulk" in inspect().stats()[NODE]["total"]
+    until("it is handed over", lambda: (begun() and not inspect().active()[NODE]) or None)
+    say("terminate", reply("revoke", task_id=bulk.id, terminate=True) == {"ok": "terminate: " + bulk.id})
+    ends(bulk=bulk)
 
 
 main(globals())

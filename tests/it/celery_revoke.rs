@@ -53,3 +53,17 @@ async fn a_revoke_keeps_a_task_from_its_device_that_waits_for_it_and_lets_the_on
     said.expect("terminated", json!(true));
     assert_eq!(*said.raised("ends_early", "celery.exceptions.TaskRevokedError"), json!(["terminated"]));
 }
+
+#[tokio::test]
+async fn terminate_reaches_a_bulk_that_was_handed_over_to_all_workers() {
+    let mut celery = CeleryScene::start().await;
+    let _worker = celery.worker().await;
+    let said = celery.app.run("revoke.py", "large_bulk").await;
+    said.expect("nobody", json!({"ok": "terminate: tasks unknown"}));
+    said.expect("terminate", json!(true));
+    // As any bulk that was called off it has its summary.
+    let summary = &said.found("bulk")["value"];
+    assert_eq!((&summary["status"], &summary["total"]), (&json!("cancelled"), &json!(60)), "{summary}");
+    // At two a second the rest would take half a minute.
+    assert!(celery.sent_to("device-59").is_empty());
+}
