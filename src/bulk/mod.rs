@@ -6,7 +6,7 @@ mod tally;
 mod targets;
 
 pub use slots::{Slot, Slots};
-pub use tally::{MAX_FAILED, TALLY, Tally};
+pub use tally::{TALLY, Tally};
 pub use targets::{Targets, WrongTargets};
 
 use crate::commander::{Command, NotStarted};

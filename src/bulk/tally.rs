@@ -4,7 +4,7 @@ use crate::amqp::header_room;
 use crate::envelope::{Envelope, Value};
 use crate::job::Abort;
 use crate::outcome::Status;
-use crate::wire::native::{Summary, SummaryStatus};
+use crate::wire::native::{FAILED_LISTED, Summary, SummaryStatus};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,8 +26,6 @@ pub struct Tally {
     ended_ms: Option<u64>,
 }
 
-/// Devices that a summary names.
-pub const MAX_FAILED: usize = 1000;
 /// The header in which a bulk carries the tally of what is done.
 pub const TALLY: &str = "x-switchboard-tally";
 /// Bytes that the names of those that failed may have in the header at most: all headers of a message go in one frame of 128 KiB.
@@ -57,7 +55,7 @@ impl Tally {
         (began_ms, ended_ms): (u64, u64),
         (aborted, cancelled): (bool, bool),
     ) -> Self {
-        failed.truncate(MAX_FAILED);
+        failed.truncate(FAILED_LISTED);
         Self { total, counts, failed, began_ms, aborted, cancelled, ended_ms: Some(ended_ms) }
     }
 
@@ -90,7 +88,7 @@ impl Tally {
     /// One device has its outcome.
     pub fn record(&mut self, device: &Arc<str>, status: Status) {
         self.counts[status as usize] += 1;
-        if status != Status::Succeeded && self.failed.len() < MAX_FAILED {
+        if status != Status::Succeeded && self.failed.len() < FAILED_LISTED {
             self.failed.push(device.clone());
         }
     }
@@ -148,7 +146,7 @@ mod tests {
             let summary = tally.summary(5);
             prop_assert_eq!(summary.counts.iter().sum::<usize>(), summary.total);
             let failures = outcomes.iter().filter(|index| **index != Status::Succeeded as usize).count();
-            prop_assert_eq!(summary.failed.len(), failures.min(MAX_FAILED));
+            prop_assert_eq!(summary.failed.len(), failures.min(FAILED_LISTED));
         }
     }
 
@@ -186,7 +184,7 @@ mod tests {
         tally.carry(&mut full);
         assert!(header_room(&full) > 0 && full.headers.text("baggage").is_some());
         assert!(Tally::carried(&full).unwrap().summary(0).failed.len() > 100);
-        assert_eq!(tally.summary(0).failed.len(), MAX_FAILED);
+        assert_eq!(tally.summary(0).failed.len(), FAILED_LISTED);
     }
 
     #[test]
