@@ -28,6 +28,9 @@ async fn log_made(scene: &Scene) {
 
 /// Puts a job into the queue as if a worker had had it and died.
 async fn send_redelivered(scene: &Scene, job: &Value) {
+    // Else it goes to the worker that was killed, of which the broker does not know yet, and has been delivered once more.
+    let queue = &scene.options.queue;
+    eventually("nobody takes from the queue", SOON, async || scene.caller.consumers(queue).await.unwrap_or(0) == 0).await;
     send(scene, [job.clone()]).await;
     scene.caller.take_and_put_back(&scene.options.queue, 1).await;
 }
