@@ -30,7 +30,8 @@ async fn log_made(scene: &Scene) {
 async fn send_redelivered(scene: &Scene, job: &Value) {
     // Else it goes to the worker that was killed, of which the broker does not know yet, and has been delivered once more.
     let queue = &scene.options.queue;
-    eventually("nobody takes from the queue", SOON, async || scene.caller.consumers(queue).await.unwrap_or(0) == 0).await;
+    eventually("nobody takes from the queue", SOON, async || scene.caller.consumers(queue).await.unwrap_or(0) == 0)
+        .await;
     send(scene, [job.clone()]).await;
     scene.caller.take_and_put_back(&scene.options.queue, 1).await;
 }

@@ -117,14 +117,17 @@ async fn a_command_that_may_have_been_sent_before_and_expires_in_its_lane_is_not
 }
 
 #[tokio::test]
-async fn a_bulk_may_name_one_device_more_often_than_commands_may_wait_for_it() {
+async fn more_bulks_may_wait_for_a_device_than_commands_may() {
     let scene = Scene::start(Dialect::Default).await.set("WORKER__PER_DEVICE_QUEUE", "2");
+    scene.fleet.behave(Behaviour::Slow(Duration::from_millis(50)));
     let worker = scene.worker().await;
-    let devices = vec!["d"; 50];
-    scene.send(&json!({"id": "b", "devices": devices, "command": "open", "bulk": {"results": "summary"}})).await;
-    let summary = scene.result("b").await;
-    assert_eq!((&summary["total"], &summary["counts"]["succeeded"]), (&json!(50), &json!(50)), "{summary}");
-    assert_eq!(scene.fleet.executed().len(), 50);
+    let bulk = |n| json!({"id": format!("b{n}"), "devices": ["d"], "command": "open", "bulk": {"results": "summary"}});
+    scene.send_all((0..20).map(bulk)).await;
+    for n in 0..20 {
+        let summary = scene.result(&format!("b{n}")).await;
+        assert_eq!((&summary["total"], &summary["counts"]["succeeded"]), (&json!(1), &json!(1)), "{summary}");
+    }
+    assert_eq!(scene.fleet.executed().len(), 20);
     scene.wait_idle(&worker).await;
 }
 
