@@ -1,5 +1,6 @@
 //! Jobs that are called off: queued, held, in a lane, at their device, one of many; and what `switchboard cancel` says.
 
+use crate::harness::caller::Reply;
 use crate::harness::device::{Behaviour, Dialect};
 use crate::harness::eventually::found;
 use crate::harness::worker::run_in;
@@ -222,4 +223,29 @@ async fn a_celery_task_is_called_off_by_its_id_like_any_job() {
         (&json!("REVOKED"), &json!(["terminated"])),
         "{told}"
     );
+}
+
+#[tokio::test]
+async fn of_a_bulk_that_a_killed_worker_had_before_no_device_is_said_to_be_uncommanded() {
+    let scene = Scene::start(Dialect::Default).await;
+    let mut first = scene.worker().await;
+    let devices: Vec<_> = (0..60).map(|n| format!("d{n}")).collect();
+    let bulk = json!({"rate_per_second": 20});
+    scene
+        .send(&json!({"id": "b", "devices": devices, "command": "open", "guarantee": "at_least_once", "bulk": bulk}))
+        .await;
+    scene.fleet.wait_for(20, SOON).await;
+    first.kill();
+    let second = scene.worker().await;
+    let before = scene.fleet.executed().len();
+    scene.fleet.wait_for(before + 3, SOON).await;
+    scene.cancel("b", 0, "cancelled").await;
+    let is_summary = |reply: &Reply| reply.kind.as_deref() == Some("switchboard.summary");
+    let summary = found("the summary comes", SOON, async || scene.caller.replies().into_iter().find(is_summary)).await;
+    assert_eq!((&summary.body["status"], &summary.body["total"]), (&json!("cancelled"), &json!(60)), "{summary:?}");
+    let results: Vec<_> = scene.caller.replies().into_iter().filter(|reply| !is_summary(reply)).collect();
+    let called_off = results.iter().filter(|reply| said(&reply.body) == ("cancelled", "unknown")).count();
+    assert!(called_off > 20, "{called_off} of 60");
+    assert!(results.iter().all(|reply| said(&reply.body).1 != "no"), "{results:?}");
+    scene.wait_idle(&second).await;
 }
