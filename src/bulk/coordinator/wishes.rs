@@ -28,6 +28,10 @@ impl Actor {
                     let answer = Envelope { correlation_id, ..words::answer(&word) };
                     say(tag, reply_to.map(|queue| (Address::queue(queue), answer)));
                 }
+                // Not read again each time that anything is done here.
+                Wish::Later { .. } if self.no_ladder_until.is_some_and(|until| Instant::now() < until) => {
+                    self.office.wishes.push(wish);
+                }
                 Wish::Later { tag, start } => match self.later(&start).await {
                     Some(parked) => say(tag, Some(parked)),
                     // The broker has no place for it: it waits here until there is room, and holds nobody up.
@@ -51,9 +55,6 @@ impl Actor {
     /// Where a bulk waits for which there is no room.
     async fn later(&mut self, start: &Envelope) -> Option<(Address, Envelope)> {
         if !self.has_ladder {
-            if self.no_ladder_until.is_some_and(|until| Instant::now() < until) {
-                return None;
-            }
             if let Err(error) = self.outside.channels.ensure_ladder(&self.queue).await {
                 let job_id = start.message_id.as_deref();
                 tracing::error!(job_id, "a bulk waits here, as the broker has no delay queues for it: {error}");
