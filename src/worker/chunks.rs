@@ -271,8 +271,9 @@ impl Crew for Pieces<'_> {
 
     async fn report(&self, device: Arc<str>, outcome: Outcome) {
         let place = self.next();
-        match self.devices.give_up(&device, outcome.clone()).await {
-            Ok(()) => self.account.tell(vec![place], Some(outcome.status)).await,
+        let status = outcome.status;
+        match self.devices.give_up(&device, outcome).await {
+            Ok(()) => self.account.tell(vec![place], Some(status)).await,
             Err(_) => self.account.fail(),
         }
     }

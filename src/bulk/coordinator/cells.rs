@@ -1,6 +1,7 @@
 //! Where every device of a bulk stands, as numbers that only grow: pieces of any age add up to the same. Pure.
 
 use crate::outcome::Status;
+use crate::wire::native::Limits;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Statuses from the least certain word to the best. Of two words about one device the better one stays, as a requester keeps it.
@@ -120,7 +121,7 @@ impl Serialize for Cells {
 }
 
 /// More devices than any list has: a run that claims more is no snapshot of ours.
-pub(super) const MOST: u32 = 10_000_000;
+pub(super) const MOST: u32 = Limits::TAKEN.max_devices as u32;
 
 impl<'de> Deserialize<'de> for Cells {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -35,7 +35,8 @@ pub(super) struct Sent {
     pub(super) perhaps: bool,
 }
 
-/// What is known of a bulk. All of it only grows: two pieces of any age merge to what both know.
+/// What is known of a bulk. Two pieces of any age merge to what both know: cells and flags only grow, `sent` forgets the releases of
+/// which nothing is out, and of `ends` there is a bound.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Known {
     pub(super) cells: Cells,

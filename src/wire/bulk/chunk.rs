@@ -55,7 +55,7 @@ pub struct Say {
 }
 
 impl Say {
-    /// The outcome of each device: certainly not executed, unless it is unknown.
+    /// The outcome of each device: not executed, unless it is unknown or the chunk says `perhaps`.
     pub fn outcome(&self) -> Outcome {
         let executed = if self.status == Status::Unknown { Executed::Unknown } else { Executed::No };
         let failure = Failure { code: self.code.clone().into(), message: self.message.clone() };

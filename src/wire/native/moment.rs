@@ -61,10 +61,11 @@ pub(super) fn made_at(envelope: &Envelope) -> Option<u64> {
 /// Ends a message's time to live where nobody else will: one that does not say when it was made was made before it was
 /// `delivered`, and so nothing is sent after that and its time to live together. Delivered again, it may begin its time anew.
 pub fn lives_from(envelope: &mut Envelope, delivered: u64) {
-    let has_end = envelope.headers.get(EXPIRES_AT).is_some() || made_at(envelope).is_some();
     // Zero asks for a consumer that is there, and was met with one.
     let lives = envelope.expiration.as_deref().and_then(|text| text.parse().ok()).filter(|ms: &u64| *ms > 0);
-    if let (false, Some(ms)) = (has_end, lives) {
+    // Most have none, and are not looked through.
+    let Some(ms) = lives else { return };
+    if envelope.headers.get(EXPIRES_AT).is_none() && made_at(envelope).is_none() {
         let end = delivered.saturating_add(ms);
         envelope.headers.set(EXPIRES_AT, Value::Int(i64::try_from(end).unwrap_or(i64::MAX)));
     }
